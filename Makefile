@@ -1,0 +1,31 @@
+# `make demo` and `make test` need nothing but Python >= 3.11; each makes its own environment if there is none.
+PYTHON ?= python3
+
+.PHONY: demo test check evidence readme clean
+
+demo: .venv/ready
+	.venv/bin/rheobase demo
+
+test: .venv/ready
+	.venv/bin/python -m pytest
+
+check: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyright
+
+evidence: .venv/ready
+	.venv/bin/python -m rheobase.recipes.cifar_conversion
+
+readme: .venv/ready
+	.venv/bin/python -m rheobase.recipes.cifar_conversion --table README.md
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "rheobase needs Python >= 3.11; write: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info src/*.egg-info

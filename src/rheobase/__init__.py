@@ -1,0 +1,95 @@
+"""rheobase: low-latency spiking neural networks, by their thresholds.
+
+*Rheobase: the smallest constant current that ever makes a neuron fire.*
+
+    snn, report = rheobase.convert(ann, rheobase.methods.opi(), batches)
+    curve = rheobase.evaluate(snn, loader, steps=32)
+"""
+
+from . import kernels, methods
+from .alphabet import Alphabet, binary, burst
+from .convert import ConversionReport, convert
+from .energy import HOROWITZ, Costs
+from .errors import ConversionError, FileError, InputError, MissingExtraError, RheobaseError, SpecError
+from .evaluate import Curve, evaluate
+from .gate import Open, SpikeConfidence
+from .initial import Half, Uniform, Zero
+from .leak import Leak
+from .membrane import Membrane, Tensors
+from .method import Method
+from .modules import QCFS, Clip
+from .network import SpikingNet, constant, load, save
+from .neuron import Neuron, init, rheobase, scan, step
+from .reset import Subtract, ToValue
+from .scale import Given, Learned, Max, Percentile
+from .spec import from_json, to_json
+from .threshold import (
+    DTIF,
+    MSAT,
+    MSAT_RESNET20,
+    MSAT_RESNET20_CIFAR10,
+    MSAT_VGG16,
+    Exponential,
+    Fixed,
+    Linear,
+    Reciprocal,
+)
+from .version import VERSION as __version__
+
+__all__ = [
+    "DTIF",
+    "HOROWITZ",
+    "MSAT",
+    "MSAT_RESNET20",
+    "MSAT_RESNET20_CIFAR10",
+    "MSAT_VGG16",
+    "QCFS",
+    "Alphabet",
+    "Clip",
+    "ConversionError",
+    "ConversionReport",
+    "Costs",
+    "Curve",
+    "Exponential",
+    "FileError",
+    "Fixed",
+    "Given",
+    "Half",
+    "InputError",
+    "Leak",
+    "Learned",
+    "Linear",
+    "Max",
+    "Membrane",
+    "Method",
+    "MissingExtraError",
+    "Neuron",
+    "Open",
+    "Percentile",
+    "Reciprocal",
+    "RheobaseError",
+    "SpecError",
+    "SpikeConfidence",
+    "SpikingNet",
+    "Subtract",
+    "Tensors",
+    "ToValue",
+    "Uniform",
+    "Zero",
+    "__version__",
+    "binary",
+    "burst",
+    "constant",
+    "convert",
+    "evaluate",
+    "from_json",
+    "init",
+    "kernels",
+    "load",
+    "methods",
+    "rheobase",
+    "save",
+    "scan",
+    "step",
+    "to_json",
+]

@@ -1,0 +1,272 @@
+"""From a trained network to a spiking one: trace, fold, observe, fit, splice, refine, report. Nothing flows back."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import ops
+from .errors import ConversionError, context
+from .fold import fold_batchnorm, fold_theta
+from .gate import SpikeConfidence
+from .graph import Graph, Node
+from .histogram import Histogram
+from .method import Method
+from .network import SpikingNet
+from .neuron import rest
+from .observe import channel_axis, images, observe
+from .refine import residuals, spike_confidence
+from .spec import to_json
+from .trace import trace
+
+log = logging.getLogger("rheobase")
+Methods = Method | Mapping[str, Method]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerReport:
+    """What became of one activation.
+
+    theta0: smallest, mean and largest base threshold. clipped: share of activations above what can leave in a step
+    (clipping error). spacing: what one letter is worth at rest, the level spacing at T = 1 (quantisation error; T steps
+    divide it by T). unevenness: share of neurons whose residual is out of order after `ConversionReport.steps` steps.
+    """
+
+    name: str
+    source: str
+    replaced: str
+    neuron: str
+    theta0: tuple[float, float, float]
+    clipped: float
+    spacing: float
+    unevenness: float
+    confidence: float
+    guarded: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionReport:
+    """What `convert` did: every spiking layer, and every operation that stays analogue with its reason."""
+
+    layers: tuple[LayerReport, ...]
+    analogue: tuple[tuple[str, str], ...]
+    samples: int
+    steps: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        width = max(len(layer.name) for layer in self.layers)
+        rows = [f"{'layer':{width}}   theta0   clipped  spacing  uneven  conf."]
+        for r in self.layers:
+            shares = f"{r.clipped:8.2%} {r.spacing:8.4g} {r.unevenness:7.1%} {r.confidence:6.3f}"
+            rows.append(f"{r.name:{width}} {r.theta0[1]:8.4g} {shares}")
+        rows += [f"analogue: {name} ({why})" for name, why in self.analogue]
+        return "\n".join([*rows, f"calibrated on {self.samples} samples, unevenness after {self.steps} steps"])
+
+
+def convert(
+    ann: nn.Module,
+    method: Methods,
+    batches: Iterable[Any],
+    *,
+    generator: torch.Generator | None = None,
+    steps: int = 16,
+    progress: Callable[[str, int], None] | None = None,
+) -> tuple[SpikingNet, ConversionReport]:
+    """A spiking network that computes what `ann` computes, and the report of how.
+
+    ann: a module in eval mode; it is never modified. method: a Method, or `{pattern: Method}` where the first pattern
+    (as in fnmatch) that matches the name of an activation wins and "" matches every one. batches: training data, an
+    iterable of tensors `[N, ...]` or pairs `(x, y)`, labels unused. generator: for what is random (`Uniform`,
+    `SpikeConfidence`), seeded with 0 if not given. steps: for the residuals in the report. progress(stage, samples)
+    is called after each batch.
+
+    Raises ConversionError, before any calibration, naming node and line of everything it cannot convert; InputError
+    for bad data.
+
+    >>> import rheobase as rb, torch
+    >>> ann = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)).eval()
+    >>> snn, report = rb.convert(ann, rb.methods.opi(), [torch.rand(64, 4)])
+    >>> ys, state = snn(rb.constant(torch.rand(5, 4), steps=8))
+    >>> ys.shape
+    torch.Size([8, 5, 2])
+    """
+    with context("convert"):
+        generator = generator or torch.Generator().manual_seed(0)
+        batches = list(batches) if isinstance(batches, Iterator) else batches
+        example = next(images(batches))
+        source = fold_batchnorm(trace(ann, example))
+        chosen = choose_methods(source, method)
+        channelwise = {name: m.scale.channelwise for name, m in chosen.items()}
+        samples = 0
+
+        def count(stage: str) -> Callable[[int], None]:
+            def advance(n: int) -> None:
+                nonlocal samples
+                samples += n if stage == "observe" else 0
+                if progress:
+                    progress(stage, n)
+
+            return advance
+
+        statistics = observe(source, batches, channelwise, count("observe"))
+        fitted = {
+            node.name: fit(source, node, chosen[node.name], statistics[node.name], index, generator)
+            for index, node in enumerate(source.of(ops.Rectify))
+        }
+        net = SpikingNet(splice(source, chosen, fitted), _provenance(method, generator, samples)).eval()
+        trust(net, source, chosen, batches, count("confidence"))
+        left = residuals(net, example[:64], steps)
+        for name, what in left.items():
+            if what["guarded"]:
+                log.warning(
+                    "%s: MSAT's threshold underflows in %.1f %% of neurons and steps; the guard holds it at %g theta0",
+                    name, 100 * what["guarded"], chosen[name].threshold.guard,  # type: ignore[attr-defined]
+                )  # fmt: skip
+        return net, _report(source, net, chosen, statistics, left, samples, steps)
+
+
+def choose_methods(graph: Graph, method: Methods) -> dict[str, Method]:
+    """The method of every activation; a pattern that matches nothing is an error."""
+    sites = [node.name for node in graph.of(ops.Rectify)]
+    if not sites:
+        raise ConversionError(
+            "the network has no activation to replace by a neuron",
+            why="without a ReLU or clip it is linear",
+            instead="check that forward uses its activations",
+        )
+    rules = {"": method} if isinstance(method, Method) else dict(method)
+    for pattern in rules:
+        if pattern and not fnmatch.filter(sites, pattern):
+            raise ConversionError(
+                f"the pattern {pattern!r} matches no activation", why=f"the activations are {', '.join(sites)}"
+            )
+    chosen = {}
+    for name in sites:
+        match = next((m for pattern, m in rules.items() if not pattern or fnmatch.fnmatchcase(name, pattern)), None)
+        if match is None:
+            raise ConversionError(f"no pattern matches {name!r}", instead="add '': method for all others")
+        if match.leak.beta < 1:
+            raise ConversionError(
+                f"{match.leak} cannot convert {name!r}",
+                why="a leaky neuron forgets part of its drive, so its rate is no rectifier of it",
+                instead="leak=Leak(1.0); train leaky networks directly",
+            )
+        chosen[name] = match
+    return chosen
+
+
+def fit(
+    graph: Graph, node: Node, method: Method, histogram: Histogram, index: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The tensors of one neuron population.
+
+    A bounded activation must not be exceeded: theta0 is at most the bound divided by what saturated neurons send.
+    """
+    with context(f"layer {node.name!r} ({node.source or 'no source'})"):
+        like = next((t for weights in graph.tensors.values() for t in weights.values()), torch.zeros(()))
+        theta0 = method.scale.fit(histogram, node.op.bound, index).double()
+        if node.op.bound is not None:
+            theta0 = theta0.clamp(max=node.op.bound / method.threshold.saturation(method.alphabet.ceiling))
+        axis = channel_axis(graph, node)
+        theta0 = theta0.reshape(()) if len(theta0) == 1 else theta0.reshape(-1, *(1,) * (len(node.shape) - 1 - axis))
+        theta0 = theta0.to(like)
+        v0 = method.initial.fit(rest(method.neuron, theta0), node.shape, generator)
+        tensors = {"theta0": theta0, "v0": v0}
+        if isinstance(method.gate, SpikeConfidence):
+            key = torch.randint(-(2**62), 2**62, (), generator=generator).to(like.device)
+            tensors |= {"confidence": torch.ones((), dtype=torch.float32, device=like.device), "key": key}
+        return tensors
+
+
+def splice(graph: Graph, methods: Mapping[str, Method], fitted: Mapping[str, dict[str, Tensor]]) -> Graph:
+    """Neurons in the place of activations, constant thresholds folded into the weights behind them."""
+    nodes = tuple(
+        replace(node, op=ops.Spike(neuron=methods[node.name].neuron)) if node.name in fitted else node
+        for node in graph.nodes
+    )
+    return fold_theta(replace(graph, nodes=nodes, tensors=graph.tensors | dict(fitted)))
+
+
+def trust(
+    net: SpikingNet,
+    source: Graph,
+    methods: Mapping[str, Method],
+    batches: Iterable[Any],
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Set the spike confidence of the layers whose gate asks for one, measured with all gates open."""
+    gated = {name: m.gate for name, m in methods.items() if isinstance(m.gate, SpikeConfidence)}
+    if not gated:
+        return
+    found = spike_confidence(net, source, batches, max(gate.steps for gate in gated.values()), progress)
+    last = list(methods)[-1]
+    for name, gate in gated.items():
+        if name == last or not gate.last_only:
+            confidence = net.weights(name)["confidence"]
+            confidence.fill_(found[name])
+
+
+def _provenance(method: Methods, generator: torch.Generator, samples: int) -> dict[str, Any]:
+    rules = to_json(method) if isinstance(method, Method) else {k: to_json(m) for k, m in method.items()}
+    return {"method": rules, "seed": generator.initial_seed(), "calibration_samples": samples}
+
+
+def _report(
+    source: Graph,
+    net: SpikingNet,
+    methods: Mapping[str, Method],
+    statistics: Mapping[str, Histogram],
+    left: Mapping[str, Mapping[str, float]],
+    samples: int,
+    steps: int,
+) -> ConversionReport:
+    layers = []
+    for node in source.of(ops.Rectify):
+        method, weights = methods[node.name], net.weights(node.name)
+        theta0 = weights["theta0"].detach()
+        ceiling = theta0.flatten() * method.threshold.saturation(method.alphabet.ceiling)
+        confidence = weights.get("confidence")
+        layers.append(
+            LayerReport(
+                name=node.name,
+                source=node.source,
+                replaced=str(node.op),
+                neuron=str(method.neuron),
+                theta0=(float(theta0.min()), float(theta0.mean()), float(theta0.max())),
+                clipped=float(statistics[node.name].share_above(ceiling).mean()),
+                spacing=float(rest(method.neuron, theta0).mean()),
+                unevenness=left[node.name]["unevenness"],
+                confidence=1.0 if confidence is None else float(confidence),
+                guarded=left[node.name]["guarded"],
+            )
+        )
+    reached = [node.name for node in net.graph_nodes]
+    after = reached[reached.index(layers[-1].name) + 1 :]
+    analogue = tuple(
+        (node.name, "reads the analogue input") if node.name not in after else (node.name, "readout, sums its drive")
+        for node in net.graph_nodes
+        if isinstance(node.op, ops.SYNAPSES) and (node.name in after or _before_spikes(net, node))
+    )
+    return ConversionReport(layers=tuple(layers), analogue=analogue, samples=samples, steps=steps)
+
+
+def _before_spikes(net: SpikingNet, node: Node) -> bool:
+    """Whether no neuron lies between the input and this node."""
+    nodes = {n.name: n for n in net.graph_nodes}
+    open_names = list(node.inputs)
+    while open_names:
+        before = nodes.get(open_names.pop())
+        if before is not None and isinstance(before.op, ops.Spike):
+            return False
+        open_names += before.inputs if before is not None else ()
+    return True

@@ -1,0 +1,180 @@
+"""One run over a data set gives the whole curve: accuracy, spikes and energy after every step."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .energy import HOROWITZ, Costs
+from .errors import InputError, context
+from .measure import NOT_COUNTED, Ledger
+from .network import SpikingNet, constant
+from .observe import check_input
+from .spec import from_json, to_json
+from .version import VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Accuracy and cost after each of `steps` = 1..T steps; plain arrays and where they come from.
+
+    accuracy: fraction in [0, 1]. spikes: letters per sample up to this step. rate: letters per neuron and step, mean up
+    to this step. acs, graded, macs: operations per sample up to this step, with the constant analogue input counted at
+    every step. energy_pj: the same in pJ. energy_once_pj: with the constant input's MACs counted once.
+    ann_accuracy, ann_energy_pj: the source network under the same rules, NaN and 0 if unknown.
+    """
+
+    label: str
+    steps: np.ndarray
+    accuracy: np.ndarray
+    spikes: np.ndarray
+    events: np.ndarray
+    rate: np.ndarray
+    acs: np.ndarray
+    graded: np.ndarray
+    macs: np.ndarray
+    energy_pj: np.ndarray
+    energy_once_pj: np.ndarray
+    samples: int
+    ann_accuracy: float
+    ann_energy_pj: float
+    layer_rates: dict[str, float] = field(default_factory=dict)
+    costs: Costs = HOROWITZ
+    not_counted: tuple[str, ...] = NOT_COUNTED
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `json.dumps`."""
+        data = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in _shallow(self).items()}
+        unknown = None if np.isnan(self.ann_accuracy) else self.ann_accuracy
+        return data | {"costs": to_json(self.costs), "not_counted": list(self.not_counted), "ann_accuracy": unknown}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Curve:
+        """The curve that `to_json` wrote."""
+        read: dict[str, Any] = {k: np.asarray(v) if isinstance(v, list) else v for k, v in data.items()}
+        accuracy = float("nan") if data["ann_accuracy"] is None else data["ann_accuracy"]
+        fixed: dict[str, Any] = {
+            "costs": from_json(data["costs"]),
+            "not_counted": tuple(data["not_counted"]),
+            "ann_accuracy": accuracy,
+        }
+        return cls(**(read | fixed))
+
+
+def _shallow(curve: Curve) -> dict[str, Any]:
+    return {name: getattr(curve, name) for name in Curve.__dataclass_fields__}
+
+
+def evaluate(
+    net: SpikingNet,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    steps: int = 32,
+    *,
+    label: str = "",
+    costs: Costs = HOROWITZ,
+    ann: nn.Module | None = None,
+    chunk: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Curve:
+    """Run `net` once over `loader` with constant coding and measure after every step.
+
+    loader: any iterable of `(x [N, ...], y [N])`, y the class indices. ann: the source network, for the reference
+    accuracy. chunk: steps at a time, to bound memory; the answer does not depend on it. progress(samples) is called
+    after each batch.
+
+    Raises InputError for empty or unsound data and labels out of range.
+    """
+    with context("evaluate"), torch.inference_mode():
+        ledger = Ledger(net, steps)
+        device = next(net.parameters()).device
+        correct, ann_correct, samples = torch.zeros(steps, dtype=torch.int64), 0, 0
+        for index, (x, y) in enumerate(loader):
+            check_input(x, f"batch {index}")
+            x, y = x.to(device), y.to(device)
+            hits = _hits(net, ledger, x, y, steps, chunk or _chunk(net, len(x), steps), index)
+            correct += hits
+            samples += len(x)
+            ann_correct += int((ann(x).argmax(1) == y).sum()) if ann is not None else 0
+            if progress:
+                progress(len(x))
+        if samples == 0:
+            raise InputError("there is no data to evaluate on", why="the loader is empty, or was used up before")
+    return _curve(net, ledger, correct, samples, label, costs, ann_correct / samples if ann is not None else np.nan)
+
+
+def _hits(net: SpikingNet, ledger: Ledger, x: Tensor, y: Tensor, steps: int, chunk: int, index: int) -> Tensor:
+    """How many samples are right after each step."""
+    state, hits = None, []
+    xs = constant(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x, steps)
+    for start in range(0, steps, chunk):
+        ledger.begin(start)
+        ys, state = net.run(xs[start : start + chunk], state, ledger)
+        _check_labels(y, ys, index)
+        hits.append((ys.argmax(2) == y).sum(1).cpu())
+    return torch.cat(hits)
+
+
+def _check_labels(y: Tensor, ys: Tensor, index: int) -> None:
+    if ys.ndim != 3:
+        raise InputError(f"the network answers {tuple(ys.shape[1:])}, expected [N, classes]")
+    if y.shape != ys.shape[1:2] or y.is_floating_point() or not bool(((y >= 0) & (y < ys.shape[2])).all()):
+        raise InputError(
+            f"the labels of batch {index} are {y.dtype} {tuple(y.shape)}, from {y.min().item()} to {y.max().item()}",
+            why=f"they must be {len(ys[0])} class indices from 0 to {ys.shape[2] - 1}",
+        )
+
+
+def _chunk(net: SpikingNet, batch: int, steps: int) -> int:
+    """Steps at a time so that the largest layer of a chunk stays near 8 million numbers."""
+    largest = max(torch.Size(node.shape).numel() for node in net.graph_nodes)
+    return max(1, min(steps, 8_000_000 // (largest * batch)))
+
+
+def _curve(
+    net: SpikingNet, ledger: Ledger, correct: Tensor, samples: int, label: str, costs: Costs, ann_accuracy: float
+) -> Curve:
+    steps = np.arange(1, ledger.steps + 1)
+
+    def upto(counts: Tensor) -> np.ndarray:
+        return np.cumsum(counts.numpy()) / samples
+
+    spikes, acs, graded, analogue = map(upto, (ledger.letters, ledger.acs, ledger.graded, ledger.analogue))
+    neurons = sum(ledger.neurons.values())
+    events_pj = acs * costs.ac + graded * costs.graded + analogue * costs.mac
+    rates = {n: float(c.sum()) / (samples * ledger.neurons[n] * ledger.steps) for n, c in ledger.layers.items()}
+    return Curve(
+        label=label,
+        steps=steps,
+        accuracy=correct.numpy() / samples,
+        spikes=spikes,
+        events=upto(ledger.events),
+        rate=spikes / (neurons * steps),
+        acs=acs,
+        graded=graded,
+        macs=analogue + ledger.constant * steps,
+        energy_pj=events_pj + ledger.constant * steps * costs.mac,
+        energy_once_pj=events_pj + ledger.constant * costs.mac,
+        samples=samples,
+        ann_accuracy=float(ann_accuracy),
+        ann_energy_pj=sum(ledger.macs.values()) * costs.mac,
+        layer_rates=rates,
+        costs=costs,
+        provenance=net.provenance | versions(),
+    )
+
+
+def versions() -> dict[str, Any]:
+    """The machine and the versions that a number depends on."""
+    return {
+        "rheobase": VERSION,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+    }

@@ -1,0 +1,141 @@
+"""Two foldings that change no output: batch norm into the weights before it, theta into the weights after it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from . import ops
+from .graph import Graph, Node
+from .neuron import rest
+
+
+def fold_batchnorm(graph: Graph) -> Graph:
+    """Fold each Affine into the convolution or linear layer before it, if that has this one reader.
+
+    `W' = scale * W`, `b' = scale * b + shift`, in float64.
+    """
+    tensors = dict(graph.tensors)
+    nodes: dict[str, Node] = {}
+    folded: dict[str, str] = {}
+    for node in graph.nodes:
+        source = node.inputs[0]
+        into = nodes.get(folded.get(source, source))
+        if isinstance(node.op, ops.Affine) and into and _takes_affine(into) and len(graph.readers(source)) == 1:
+            tensors[into.name] = _rescaled(tensors[into.name], tensors.pop(node.name))
+            folded[node.name] = into.name
+        else:
+            nodes[node.name] = replace(node, inputs=tuple(folded.get(name, name) for name in node.inputs))
+    output = folded.get(graph.output, graph.output)
+    return replace(graph, nodes=tuple(nodes.values()), output=output, tensors=tensors)
+
+
+def _takes_affine(node: Node) -> bool:
+    return isinstance(node.op, ops.Conv) or (isinstance(node.op, ops.Linear) and len(node.shape) == 1)
+
+
+def _rescaled(synapse: dict[str, Tensor], affine: dict[str, Tensor]) -> dict[str, Tensor]:
+    weight, scale, shift = synapse["weight"], affine["weight"].double(), affine["bias"].double()
+    bias = synapse["bias"].double() * scale + shift if "bias" in synapse else shift
+    scaled = weight.double() * scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    return {"weight": scaled.to(weight.dtype), "bias": bias.to(weight.dtype)}
+
+
+def fold_theta(graph: Graph) -> Graph:
+    """Let letters travel: where theta is constant in time it moves into the weights that read the letters.
+
+    A value `worth * letters` passes as letters through pooling, slicing, padding, reshaping and concatenation; the
+    next synapse multiplies its weights by the worth; what cannot (a residual sum, the output) reads it through one
+    explicit Scale. The outputs are those of the unfolded network up to the rounding of the products.
+    """
+    tensors = dict(graph.tensors)
+    nodes: dict[str, Node] = {}
+    worth: dict[str, Tensor] = {}  # what one letter of a value is worth; broadcasts against its shape
+
+    def plain(name: str) -> str:
+        """The value in activation units."""
+        if name not in worth:
+            return name
+        scaled = f"{name}.scale"
+        if scaled not in nodes:
+            nodes[scaled] = Node(name=scaled, op=ops.Scale(), inputs=(name,), shape=graph[name].shape)
+            tensors[scaled] = {"scale": worth[name]}
+        return scaled
+
+    for node in graph.nodes:
+        carried = [worth.get(name) for name in node.inputs]
+        op, inputs = node.op, node.inputs
+        if isinstance(op, ops.Spike) and not op.neuron.threshold.graded:
+            theta0 = tensors[node.name]["theta0"]
+            worth[node.name] = op.neuron.threshold.amplitude(theta0, rest(op.neuron, theta0))
+            op, inputs = replace(op, letters=True), tuple(map(plain, inputs))
+        elif any(w is not None for w in carried):
+            shapes = [graph[name].shape if name in worth else () for name in inputs]
+            if (
+                isinstance(op, ops.SYNAPSES)
+                and (w := _absorbed(op, tensors[node.name], carried[0], shapes[0])) is not None
+            ):
+                tensors[node.name] = tensors[node.name] | {"weight": w}
+            elif (
+                isinstance(op, ops.Concat)
+                and (w := _joined(op, carried, [_shape(graph, n) for n in inputs])) is not None
+            ) or (len(inputs) == 1 and (w := _passed(op, carried[0], shapes[0])) is not None):
+                worth[node.name] = w
+            else:
+                inputs = tuple(map(plain, inputs))
+        nodes[node.name] = replace(node, op=op, inputs=inputs)
+    output = plain(graph.output)
+    return replace(graph, nodes=tuple(nodes.values()), output=output, tensors=tensors)
+
+
+def _shape(graph: Graph, name: str) -> tuple[int, ...]:
+    return graph[name].shape if any(n.name == name for n in graph.nodes) else graph.input_shape
+
+
+def _along(worth: Tensor, shape: tuple[int, ...], axis: int) -> Tensor | None:
+    """`worth` as a vector along one axis of `shape`, or None if it varies along another."""
+    full = worth.expand(shape).movedim(axis, 0).flatten(1) if len(shape) > 1 else worth.expand(shape)[:, None]
+    return full[:, 0] if bool((full == full[:, :1]).all()) else None
+
+
+def _absorbed(op: ops.Op, weights: dict[str, Tensor], worth: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
+    """The weights of a synapse that reads letters of this worth, or None if no weights can say it."""
+    assert worth is not None
+    along = _along(worth, shape, -1 if isinstance(op, ops.Linear) else 0)
+    if along is None:
+        return None
+    weight, along = weights["weight"], along.double()
+    if isinstance(op, ops.Conv):
+        inputs = along.reshape(op.groups, -1).repeat_interleave(len(weight) // op.groups, 0)
+        along = inputs.reshape(*weight.shape[:2], *(1,) * (weight.ndim - 2))
+    return (weight.double() * along).to(weight.dtype)
+
+
+def _passed(op: ops.Op, worth: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
+    """The worth of a letter behind a carrier, or None if letters cannot pass."""
+    assert worth is not None
+    if isinstance(op, (ops.Reshape, ops.Permute, ops.Slice, ops.Pad)):
+        return worth if worth.numel() == 1 else op({}, worth.expand(shape)[None])[0]
+    if not isinstance(op, (ops.AvgPool, ops.AdaptiveAvgPool, ops.MaxPool, ops.Mean)):
+        return None
+    if worth.numel() == 1:
+        return worth.reshape(())
+    along = _along(worth, shape, 0)
+    if along is None or (isinstance(op, ops.Mean) and (1 in op.dims or 0 in op.dims)):
+        return None
+    rest_of_it = len(shape) - 1 if not isinstance(op, ops.Mean) or op.keepdim else len(shape) - 1 - len(op.dims)
+    return along.reshape(-1, *(1,) * rest_of_it)
+
+
+def _joined(op: ops.Concat, worths: list[Tensor | None], shapes: list[tuple[int, ...]]) -> Tensor | None:
+    """The worth of letters side by side; what is no letter counts as worth 1."""
+    known = [w for w in worths if w is not None]
+    if len(known) == len(worths) and all(w.numel() == 1 and w == known[0] for w in known):
+        return known[0].reshape(())
+    full = [
+        (torch.ones((), dtype=known[0].dtype) if w is None else w).expand(s)
+        for w, s in zip(worths, shapes, strict=True)
+    ]
+    return torch.cat(full, op.dim - 1 if op.dim > 0 else op.dim)

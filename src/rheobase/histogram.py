@@ -1,0 +1,76 @@
+"""A streaming histogram of activations whose result does not depend on batches, their order or their number."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_LOWEST, _OCTAVES, _STEPS = -24, 40, 256  # bins cover [2^-24, 2^16), 256 to the octave
+BINS = _OCTAVES * _STEPS + 1  # bin 0 holds everything below, zero and negative values among it
+
+
+class Histogram:
+    """Counts per channel over bins that are the exponent and the 8 leading mantissa bits of a float32.
+
+    The bin of a value depends on nothing but the value, and counts are integers, so any order, any batch size and any
+    split over processes (`merge`) give the same bits. Bins are 0.4 % wide; the maximum is kept exactly. Any number of
+    values; memory is `channels * 82 kB`.
+
+    >>> h = Histogram(1)
+    >>> h.add(torch.arange(1001.0)[None])
+    >>> [round(float(h.quantile(p)), 1) for p in (50, 99.9, 100)]
+    [500.5, 1000.0, 1000.0]
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.counts = torch.zeros(channels, BINS, dtype=torch.int64)
+        self.maximum = torch.full((channels,), -torch.inf)
+
+    def add(self, values: Tensor) -> None:
+        """Count `values` `[channels, anything]`."""
+        values = values.detach().to(torch.float32)
+        bits = values.contiguous().view(torch.int32) >> 15
+        first = (_LOWEST + 127) * _STEPS
+        bins = (bits - first + 1).clamp_(0, BINS - 1).to(torch.int64)
+        channels = len(values)
+        bins += torch.arange(channels, device=bins.device)[:, None] * BINS
+        counts = torch.bincount(bins.flatten(), minlength=channels * BINS)
+        self.counts += counts.reshape(channels, BINS).cpu()
+        self.maximum = torch.maximum(self.maximum, values.amax(1).cpu())
+
+    def merge(self, other: Histogram) -> None:
+        """Add what another process or another part of the data has counted."""
+        self.counts += other.counts
+        self.maximum = torch.maximum(self.maximum, other.maximum)
+
+    def layer(self) -> Histogram:
+        """The same values without the distinction of channels."""
+        whole = Histogram(1)
+        whole.counts = self.counts.sum(0, keepdim=True)
+        whole.maximum = self.maximum.max(0, keepdim=True).values
+        return whole
+
+    def quantile(self, p: float) -> Tensor:
+        """The value below which p percent of the values of each channel lie, `[channels]`; p = 100 is the maximum."""
+        below = self.counts.cumsum(1)
+        rank = below[:, -1:].double() * (p / 100)
+        bins = (below.double() < rank).sum(1, keepdim=True).clamp_(max=BINS - 1)
+        inside = self.counts.gather(1, bins).double()
+        part = ((rank - (below.gather(1, bins).double() - inside)) / inside.clamp(min=1)).clamp(0, 1)
+        low, high = _edges(bins)
+        value = (low + part * (high - low)).squeeze(1).float()
+        return self.maximum.clone() if p == 100 else torch.minimum(value, self.maximum.clamp(min=0))
+
+    def share_above(self, theta: Tensor) -> Tensor:
+        """The share of the values of each channel above theta `[channels]` or `[1]`: what a threshold clips."""
+        low, high = _edges(torch.arange(BINS))
+        part = ((high - theta.double().cpu().reshape(-1, 1)) / (high - low)).clamp(0, 1)
+        share = ((self.counts * part).sum(1) / self.counts.sum(1).clamp(min=1)).float()
+        return torch.where(self.maximum <= theta.float().cpu().reshape(-1), torch.zeros_like(share), share)
+
+
+def _edges(bins: Tensor) -> tuple[Tensor, Tensor]:
+    octave, step = (bins - 1).clamp(min=0).div(_STEPS, rounding_mode="floor"), (bins - 1).clamp(min=0) % _STEPS
+    width = torch.exp2(octave.double() + _LOWEST) / _STEPS
+    low = torch.where(bins == 0, torch.zeros_like(width), width * (_STEPS + step))
+    return low, torch.where(bins == 0, torch.full_like(width, 2.0**_LOWEST), low + width)

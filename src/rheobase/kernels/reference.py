@@ -1,0 +1,12 @@
+"""The reference kernel is the law itself: plain tensor operations, every device, every dtype, every neuron."""
+
+from __future__ import annotations
+
+from ..neuron import Neuron, emissions
+
+run = emissions
+
+
+def declines(neuron: Neuron) -> str:
+    """Never: what no other kernel takes runs here."""
+    return ""

@@ -1,0 +1,35 @@
+"""The two kinds of tensors of a neuron: what is calibrated or learned, and what it remembers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Tensors(NamedTuple):
+    """Calibrated or learned; in `state_dict`. Each broadcasts against one step's drive `[N, ...]`.
+
+    theta0: base threshold, > 0, in the unit of the source activation.
+    v0: initial potential, same unit.
+    confidence: probability that an early spike is trusted, in [0, 1]; only with `SpikeConfidence`.
+    key: int64 scalar that seeds the neuron's own random numbers; only with `SpikeConfidence`.
+    """
+
+    theta0: Tensor
+    v0: Tensor
+    confidence: Tensor | None = None
+    key: Tensor | None = None
+
+
+class Membrane(NamedTuple):
+    """Memory: born at t = 0, carried by the caller, never a buffer and never saved.
+
+    v: potential after the last reset `[N, ...]`, at least float32.
+    t: steps done so far, int64 scalar.
+    threshold: what the threshold rule itself remembers (MSAT: the sum of v).
+    """
+
+    v: Tensor
+    t: Tensor
+    threshold: tuple[Tensor, ...] = ()

@@ -1,0 +1,59 @@
+"""A method is a record of parts: where theta comes from, how it moves, where v starts, which letters exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .alphabet import Alphabet, binary
+from .errors import SpecError
+from .gate import Gate, Open, SpikeConfidence
+from .initial import InitialPotential, Zero
+from .leak import Leak
+from .neuron import Neuron
+from .reset import Reset, Subtract, ToValue
+from .scale import Max, Scale
+from .spec import spec
+from .threshold import Fixed, Threshold
+
+
+@spec
+class Method:
+    """Any part with any other: `Method(scale=Percentile(99.9), threshold=MSAT(), initial=Half(), alphabet=burst(4))`.
+
+    Raises SpecError for a combination that makes no sense, with the reason (the table `REFUSED`).
+    """
+
+    scale: Scale = Max()
+    threshold: Threshold = Fixed()
+    initial: InitialPotential = Zero()
+    alphabet: Alphabet = binary
+    reset: Reset = Subtract()
+    gate: Gate = Open()
+    leak: Leak = Leak()
+
+    def __post_init__(self) -> None:
+        for refused, why, instead in REFUSED:
+            if refused(self):
+                raise SpecError(f"{self} makes no sense", why=why, instead=instead)
+
+    @property
+    def neuron(self) -> Neuron:
+        """What of the method acts in each step."""
+        return Neuron(
+            threshold=self.threshold, alphabet=self.alphabet, reset=self.reset, gate=self.gate, leak=self.leak
+        )
+
+
+REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [
+    (
+        lambda m: isinstance(m.reset, ToValue) and not isinstance(m.initial, Zero),
+        "a hard reset forgets the initial potential at the first spike, so no start is better than another",
+        "reset=Subtract(), or initial=Zero()",
+    ),
+    (
+        lambda m: isinstance(m.gate, SpikeConfidence) and m.leak.beta < 1,
+        "spike confidence compares spikes with a rectifier, and a leaky neuron does not compute one",
+        "leak=Leak(1.0), or gate=Open()",
+    ),
+]
+"""(predicate, why, what to write instead) of every combination that makes no sense."""

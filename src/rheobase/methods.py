@@ -1,0 +1,83 @@
+"""The named methods: functions that return a Method. `rheobase methods` lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .alphabet import burst as letters
+from .gate import Open, SpikeConfidence
+from .initial import Half, Zero
+from .method import Method
+from .scale import Learned, Max, Percentile, Scale
+from .spec import nearest, require
+from .threshold import DTIF, MSAT, MSAT_RESNET20, MSAT_RESNET20_CIFAR10, MSAT_VGG16, Fixed
+
+
+def max_norm() -> Method:
+    """Baseline: theta is the largest activation of the layer, v0 = 0 [diehl2015balancing]."""
+    return Method(scale=Max())
+
+
+def constant(fraction: float = 0.5) -> Method:
+    """Baseline of MSAT's authors: theta is a constant fraction of the largest activation [he2024msat]."""
+    require(0 < fraction <= 1, f"constant({fraction}) must lie in (0, 1]")
+    return Method(scale=Max(), threshold=Fixed(fraction))
+
+
+def percentile(p: float = 99.9, *, channelwise: bool = False) -> Method:
+    """Baseline: theta is the p-th percentile of the activations, v0 = 0 [rueckauer2017conversion]."""
+    return Method(scale=Percentile(p, channelwise))
+
+
+def opi(scale: Scale = Learned()) -> Method:
+    """Optimised potential initialisation: v0 = theta / 2 [bu2022opi].
+
+    theta is lambda on a network trained with Clip or QCFS, and the 99.9th percentile on a plain one.
+    """
+    return Method(scale=scale, initial=Half())
+
+
+def msat(threshold: MSAT = MSAT_VGG16, *, confidence: bool = False) -> Method:
+    """Multi-stage adaptive threshold, both stages; with `confidence` also its spike confidence [he2024msat].
+
+    The constants are VGG-16's; `MSAT_RESNET20` and `MSAT_RESNET20_CIFAR10` are the authors' for their ResNet.
+    """
+    return Method(scale=Max(), threshold=threshold, gate=SpikeConfidence() if confidence else Open())
+
+
+def msat_resnet20(*, confidence: bool = False) -> Method:
+    """`msat` with the authors' constants for ResNet-20 on CIFAR-100 and most of CIFAR-10 [he2024msat]."""
+    return msat(MSAT_RESNET20, confidence=confidence)
+
+
+def msat_resnet20_cifar10(*, confidence: bool = False) -> Method:
+    """`msat` with the authors' best constants for ResNet-20 on CIFAR-10 [he2024msat]."""
+    return msat(MSAT_RESNET20_CIFAR10, confidence=confidence)
+
+
+def dtif(threshold: DTIF = DTIF()) -> Method:
+    """DTIF-style reciprocal threshold, our reconstruction, not the authors' formula [wu2023dtif]."""
+    return Method(scale=Max(), threshold=threshold, alphabet=letters(max(1, -int(-1 / threshold.rho // 1))))
+
+
+def burst(k: int = 5, scale: Scale = Percentile(99.9)) -> Method:
+    """Burst spikes: up to k spikes a step let a neuron catch up; v0 = 0 [li2022burst]."""
+    return Method(scale=scale, alphabet=letters(k), initial=Zero())
+
+
+def qcfs() -> Method:
+    """For a network trained with QCFS: theta = lambda, v0 = lambda / 2 [bu2022qcfs]; as OPI on a clipped network."""
+    return Method(scale=Learned(), initial=Half())
+
+
+NAMED: dict[str, Callable[..., Method]] = {
+    made.__name__: made
+    for made in (
+        max_norm, constant, percentile, opi, msat, msat_resnet20, msat_resnet20_cifar10, dtif, burst, qcfs,
+    )
+}  # fmt: skip
+
+
+def named(name: str) -> Method:
+    """The method of a name, with its defaults; SpecError with the nearest names if there is none."""
+    return NAMED[nearest(name, NAMED, "method")]()

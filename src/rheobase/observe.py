@@ -1,0 +1,91 @@
+"""One pass over the calibration data: the statistics of every activation, streaming."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import ops
+from .errors import InputError
+from .graph import Graph, Node
+from .histogram import Histogram
+
+
+def images(batches: Iterable[Any]) -> Iterator[Tensor]:
+    """The inputs of `batches`, an iterable of tensors `[N, ...]` or of `(x, y)`; checked one by one.
+
+    Raises InputError for empty data, for NaN or infinity, and for batches that differ in shape or dtype.
+    """
+    first: Tensor | None = None
+    for index, batch in enumerate(batches):
+        x = batch[0] if isinstance(batch, (tuple, list)) else batch
+        check_input(x, f"batch {index}", first)
+        first = x[:1] if first is None else first
+        yield x
+    if first is None:
+        raise InputError(
+            "there is no calibration data",
+            why="the iterable of batches is empty, or was used up before",
+            instead="pass a list or DataLoader of tensors [N, ...] or pairs (x, y)",
+        )
+
+
+def check_input(x: Any, where: str, like: Tensor | None = None) -> None:
+    """Refuse an input that no network can answer: not a floating tensor, empty, NaN, infinite, or unlike `like`."""
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2 or len(x) == 0:
+        got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise InputError(
+            f"{where} must be a floating tensor [N, ...] or a pair (x, y), got {got}",
+            why="a network is calibrated and run on the inputs it was trained on",
+            instead="normalise as in training, then x.float()",
+        )
+    if like is not None and (x.shape[1:] != like.shape[1:] or x.dtype != like.dtype):
+        raise InputError(
+            f"{where} is {x.dtype} {tuple(x.shape)}, expected {like.dtype} [N, {', '.join(map(str, like.shape[1:]))}]",
+            why="all samples must be alike",
+            instead=f"x.to({like.dtype})" if x.dtype != like.dtype else "resize or regroup the data",
+        )
+    if not bool(torch.isfinite(x).all()):
+        raise InputError(f"{where} has NaN or infinite values", why="statistics of them mean nothing")
+
+
+def observe(
+    graph: Graph,
+    batches: Iterable[Any],
+    channelwise: Mapping[str, bool],
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Histogram]:
+    """The histogram of every activation's output over all batches, per channel where `channelwise[name]`.
+
+    The result does not depend on the order or the size of the batches. `progress(samples)` is called after each.
+    """
+    statistics: dict[str, Histogram] = {}
+
+    def visit(node: Node, xs: list[Tensor], y: Tensor) -> None:
+        if not isinstance(node.op, ops.Rectify):
+            return
+        axis = channel_axis(graph, node) + 1
+        values = y.movedim(axis, 0).flatten(1) if channelwise[node.name] else y.reshape(1, -1)
+        statistics.setdefault(node.name, Histogram(len(values))).add(values)
+
+    with torch.no_grad():
+        for x in images(batches):
+            graph(x, visit)
+            if progress:
+                progress(len(x))
+    return statistics
+
+
+def channel_axis(graph: Graph, node: Node) -> int:
+    """The axis of the channels in a sample of this node: the last behind a Linear, otherwise the first."""
+    while True:
+        if isinstance(node.op, ops.Linear):
+            return len(node.shape) - 1
+        known = {n.name: n for n in graph.nodes}
+        before = known.get(node.inputs[0])
+        if before is None or isinstance(node.op, (ops.Conv, ops.Affine, ops.Reshape, ops.Permute)):
+            return 0
+        node = before

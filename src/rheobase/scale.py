@@ -1,0 +1,105 @@
+"""Where theta0 comes from: a scale turns the statistics of one activation into its base threshold, once."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .errors import ConversionError
+from .histogram import Histogram
+from .spec import require, spec
+
+
+class Scale(Protocol):
+    """`theta0 = scale.fit(histogram, bound, index)`, shape `[1]` or `[channels]`.
+
+    bound: the ceiling of a bounded activation (ReLU6, Clip, QCFS), None for ReLU. index: the how-manyeth activation of
+    the network it is, from 0.
+    """
+
+    @property
+    def channelwise(self) -> bool: ...
+
+    def fit(self, histogram: Histogram, bound: float | None, index: int) -> Tensor: ...
+
+
+@spec
+class Max:
+    """theta0 = the largest activation on the calibration data: the max-norm of the field, its weak baseline."""
+
+    channelwise: bool = False
+
+    def fit(self, histogram: Histogram, bound: float | None, index: int) -> Tensor:
+        return _alive(histogram.quantile(100.0))
+
+
+@spec(kw_only=False)
+class Percentile:
+    """theta0 = the p-th percentile of all activations on the calibration data, zeros among them; p = 100 is Max."""
+
+    p: float = 99.9
+    channelwise: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.p <= 100, f"Percentile({self.p}) must lie in (0, 100]", instead="Percentile(99.9) for 99.9 percent"
+        )
+
+    def fit(self, histogram: Histogram, bound: float | None, index: int) -> Tensor:
+        """A channel that is silent up to the percentile takes the percentile of its layer."""
+        theta0 = histogram.quantile(self.p)
+        return _alive(torch.where(theta0 > 0, theta0, histogram.layer().quantile(self.p)))
+
+
+@spec(kw_only=False)
+class Given:
+    """theta0 as given: one number for every layer, or one for each activation of the network in order."""
+
+    theta0: float | tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        values = self.theta0 if isinstance(self.theta0, tuple) else (self.theta0,)
+        require(len(values) > 0 and all(v > 0 for v in values), f"Given({self.theta0}) must be positive")
+
+    @property
+    def channelwise(self) -> bool:
+        return False
+
+    def fit(self, histogram: Histogram, bound: float | None, index: int) -> Tensor:
+        if not isinstance(self.theta0, tuple):
+            return torch.tensor([self.theta0])
+        if index >= len(self.theta0):
+            raise ConversionError(
+                f"Given has {len(self.theta0)} thresholds, and the network has more activations",
+                instead="one threshold for each activation, in the order of the network",
+            )
+        return torch.tensor([self.theta0[index]])
+
+
+@spec(kw_only=False)
+class Learned:
+    """theta0 = the bound of the activation itself (lambda of Clip and QCFS, 6 of ReLU6); `otherwise` for plain ReLU."""
+
+    otherwise: Max | Percentile | Given = Percentile(99.9)
+
+    @property
+    def channelwise(self) -> bool:
+        return self.otherwise.channelwise
+
+    def fit(self, histogram: Histogram, bound: float | None, index: int) -> Tensor:
+        return self.otherwise.fit(histogram, bound, index) if bound is None else torch.tensor([bound])
+
+
+def _alive(theta0: Tensor) -> Tensor:
+    """A silent channel takes the largest threshold of its layer; a silent layer has none to take."""
+    largest = theta0.max()
+    if not largest > 0:
+        raise ConversionError(
+            "every activation is 0 on the calibration data",
+            why="a dead layer has no scale to set a threshold from",
+            instead="calibrate on more or other data, or set this layer by hand: "
+            "convert(ann, {'<layer>': Method(scale=Given(1.0)), '': method}, batches)",
+        )
+    return torch.where(theta0 > 0, theta0, largest)
