@@ -14,6 +14,7 @@ check: .venv/ready
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
 
+evidence: export RHEOBASE_DATA ?= ../shared/data
 evidence: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_conversion
 

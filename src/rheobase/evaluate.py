@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .energy import HOROWITZ, Costs
 from .errors import InputError, context
 from .measure import NOT_COUNTED, Ledger
-from .network import SpikingNet, constant
+from .network import SpikingNet
 from .observe import check_input
 from .spec import from_json, to_json
 from .version import VERSION
@@ -98,8 +98,7 @@ def evaluate(
         for index, (x, y) in enumerate(loader):
             check_input(x, f"batch {index}")
             x, y = x.to(device), y.to(device)
-            hits = _hits(net, ledger, x, y, steps, chunk or _chunk(net, len(x), steps), index)
-            correct += hits
+            correct += _hits(net, ledger, x, y, chunk, index)
             samples += len(x)
             ann_correct += int((ann(x).argmax(1) == y).sum()) if ann is not None else 0
             if progress:
@@ -109,13 +108,11 @@ def evaluate(
     return _curve(net, ledger, correct, samples, label, costs, ann_correct / samples if ann is not None else np.nan)
 
 
-def _hits(net: SpikingNet, ledger: Ledger, x: Tensor, y: Tensor, steps: int, chunk: int, index: int) -> Tensor:
+def _hits(net: SpikingNet, ledger: Ledger, x: Tensor, y: Tensor, chunk: int | None, index: int) -> Tensor:
     """How many samples are right after each step."""
-    state, hits = None, []
-    xs = constant(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x, steps)
-    for start in range(0, steps, chunk):
-        ledger.begin(start)
-        ys, state = net.run(xs[start : start + chunk], state, ledger)
+    x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+    hits = []
+    for ys in net.present(x, ledger.steps, ledger, chunk):
         _check_labels(y, ys, index)
         hits.append((ys.argmax(2) == y).sum(1).cpu())
     return torch.cat(hits)
@@ -129,12 +126,6 @@ def _check_labels(y: Tensor, ys: Tensor, index: int) -> None:
             f"the labels of batch {index} are {y.dtype} {tuple(y.shape)}, from {y.min().item()} to {y.max().item()}",
             why=f"they must be {len(ys[0])} class indices from 0 to {ys.shape[2] - 1}",
         )
-
-
-def _chunk(net: SpikingNet, batch: int, steps: int) -> int:
-    """Steps at a time so that the largest layer of a chunk stays near 8 million numbers."""
-    largest = max(torch.Size(node.shape).numel() for node in net.graph_nodes)
-    return max(1, min(steps, 8_000_000 // (largest * batch)))
 
 
 def _curve(

@@ -78,18 +78,13 @@ class Ledger:
         self.neurons = {name: torch.Size(self.shapes[name]).numel() for name in self.layers}
         self.macs = {node.name: macs(net, node.name) for node in net.graph_nodes if isinstance(node.op, ops.SYNAPSES)}
         self.constant = float(sum(count for name, count in self.macs.items() if self.messages[name].kind == "constant"))
-        self.start = 0
-        self._units: dict[str, Tensor] = {}
-
-    def begin(self, start: int) -> None:
-        """A chunk that begins at step `start` (from 0) follows."""
-        self.start = start
-        self._units = {}
+        self._units: dict[str, Tensor] = {}  # what each message of the present steps amounts to
 
     def __call__(self, seen: Visit) -> None:
         """Count one node of one chunk; give this to `SpikingNet.run` as `visit`."""
         node = seen.node
-        at = slice(self.start, self.start + len(seen.ys))
+        self._units.pop(node.name, None)
+        at = slice(seen.start, seen.start + len(seen.ys))
         if seen.emission is not None:
             letters = _per_step(seen.emission.letters)
             self.layers[node.name][at] += letters

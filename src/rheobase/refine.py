@@ -45,10 +45,12 @@ def spike_confidence(
 
             def see_snn(seen: Visit, fired: dict[str, Tensor] = fired) -> None:
                 if seen.emission is not None:
-                    fired[seen.node.name] = (seen.emission.letters != 0).any(0)
+                    spikes = (seen.emission.letters != 0).any(0)
+                    fired[seen.node.name] = spikes | fired[seen.node.name] if seen.start else spikes
 
             source(x, see_ann)
-            net.run(constant(x, steps), None, see_snn)
+            for _ in net.present(x, steps, see_snn):
+                pass
             for name in sin:
                 sin[name] += int((fired[name] & (drive[name] <= 0)).sum())
                 pos[name] += int((fired[name] & (drive[name] >= 0)).sum())

@@ -49,8 +49,14 @@ class Percentile:
 
     def fit(self, histogram: Histogram, bound: float | None, index: int) -> Tensor:
         """A channel that is silent up to the percentile takes the percentile of its layer."""
-        theta0 = histogram.quantile(self.p)
-        return _alive(torch.where(theta0 > 0, theta0, histogram.layer().quantile(self.p)))
+        theta0, layer = histogram.quantile(self.p), histogram.layer()
+        if float(layer.quantile(self.p)) <= 0 < float(layer.maximum):
+            raise ConversionError(
+                f"the {self.p}th percentile of the activations is 0",
+                why=f"fewer than {100 - self.p:g} % of them are positive",
+                instead="a higher percentile, or Max()",
+            )
+        return _alive(torch.where(theta0 > 0, theta0, layer.quantile(self.p)))
 
 
 @spec(kw_only=False)

@@ -1,0 +1,99 @@
+"""The arguments of the command line: what each command takes, and the name that a misspelt one meant."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .errors import SpecError
+from .spec import nearest
+from .version import VERSION
+
+Commands = Mapping[str, Callable[..., Any]]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are errors of this library, with the option that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SpecError(f"{self.prog}: {message}", instead=f"{self.prog} --help")
+
+
+def parse(argv: Sequence[str], commands: Commands) -> argparse.Namespace:
+    """The options; SpecError with the nearest command or option for what is unknown."""
+    if argv and not argv[0].startswith("-"):
+        nearest(argv[0], commands, "command")
+    top, made = parsers(commands)
+    options, unknown = top.parse_known_args(argv)
+    if unknown:
+        own = sorted(set(re.findall(r"--[a-z]+", made[options.command].format_help())))
+        nearest(unknown[0], own, f"argument of rheobase {options.command}")
+    return options
+
+
+def parsers(commands: Commands) -> tuple[Parser, dict[str, Parser]]:
+    """The parser, and that of each command."""
+    top = Parser(prog="rheobase", description="Low-latency spiking neural networks, by their thresholds.")
+    top.add_argument("--version", action="version", version=f"rheobase {VERSION}")
+    add = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    made: dict[str, Parser] = {}
+    for name, run in commands.items():
+        line = (run.__doc__ or "").splitlines()[0]
+        made[name] = add.add_parser(name, help=line, description=line, allow_abbrev=False)
+        made[name].add_argument("--json", action="store_true", help="one JSON document on stdout")
+    made["demo"].add_argument("--out", type=Path, default=Path("demo-results"), help="folder for results (%(default)s)")
+    made["demo"].add_argument("--seed", type=int, default=0, help="of the split and the training (%(default)s)")
+    made["cite"].add_argument("method", nargs="+", help="named methods, as `rheobase methods` lists them")
+    _convert_options(made["convert"])
+    _evaluate_options(made["evaluate"])
+    return top, made
+
+
+def _convert_options(add: Parser) -> None:
+    option = add.add_argument
+    option("--model", required=True, metavar="MODULE:FACTORY", help="called without arguments, makes the network")
+    option("--weights", required=True, type=Path, help="its trained weights, a safetensors file")
+    option("--method", required=True, metavar="NAME", help="a named method, see `rheobase methods`")
+    option("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the method, such as p=99.5")
+    option("--out", required=True, type=Path, help="the spiking network, a safetensors file")
+    option("--seed", type=int, default=0, help="of what is random in a method (%(default)s)")
+    _data_options(add, "TRAINING data to calibrate on", limit=512, batch=64)
+
+
+def _evaluate_options(add: Parser) -> None:
+    option = add.add_argument
+    option("--snn", required=True, type=Path, help="what `rheobase convert` wrote")
+    option("--steps", type=whole, default=32, help="time steps T (%(default)s)")
+    option("--model", metavar="MODULE:FACTORY", help="the source network, for its accuracy")
+    option("--weights", type=Path, help="the source network's weights, a safetensors file")
+    option("--out", type=Path, help="write the curve as JSON")
+    option("--plot", type=Path, help="draw accuracy against steps, as .svg, .png or .pdf")
+    _data_options(add, "test data", limit=None, batch=100)
+
+
+def _data_options(add: Parser, what: str, limit: int | None, batch: int) -> None:
+    option = add.add_argument
+    option("--data", required=True, type=Path, help=f"{what}: an .npz with x and y, or a folder of images by class")
+    option("--limit", type=whole, default=limit, help=f"samples to use ({limit or 'all'})")
+    option("--batch", type=whole, default=batch, help="samples at a time (%(default)s)")
+    option("--size", type=whole, help="scale images to this size and crop the centre square")
+    option("--mean", type=numbers, help="subtracted from each channel, as in training: 0.5,0.5,0.5")
+    option("--std", type=numbers, help="each channel is divided by it, as in training")
+
+
+def whole(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """`0.5,0.5,0.5`."""
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} are no numbers with commas between") from None

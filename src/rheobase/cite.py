@@ -1,0 +1,221 @@
+"""What to cite: the BibTeX of everything a method uses, collected from its parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from .alphabet import Alphabet
+from .energy import Costs
+from .gate import SpikeConfidence
+from .initial import Half
+from .method import Method
+from .methods import NAMED, named
+from .reset import Subtract
+from .scale import Learned, Max, Percentile
+from .threshold import DTIF, MSAT, Fixed
+
+Entry = tuple[str, dict[str, str]]
+
+ENTRIES: dict[str, Entry] = {
+    "bu2022opi": (
+        "inproceedings",
+        {
+            "author": "Bu, Tong and Ding, Jianhao and Yu, Zhaofei and Huang, Tiejun",
+            "title": "Optimized Potential Initialization for Low-Latency Spiking Neural Networks",
+            "booktitle": "Proceedings of the AAAI Conference on Artificial Intelligence",
+            "volume": "36",
+            "number": "1",
+            "pages": "11--20",
+            "year": "2022",
+            "doi": "10.1609/aaai.v36i1.19874",
+            "eprint": "2202.01440",
+        },
+    ),
+    "bu2022qcfs": (
+        "inproceedings",
+        {
+            "author": "Bu, Tong and Fang, Wei and Ding, Jianhao and Dai, PengLin and Yu, Zhaofei and Huang, Tiejun",
+            "title": "Optimal {ANN-SNN} Conversion for High-accuracy and Ultra-low-latency Spiking Neural Networks",
+            "booktitle": "International Conference on Learning Representations",
+            "year": "2022",
+            "eprint": "2303.04347",
+        },
+    ),
+    "diehl2015balancing": (
+        "inproceedings",
+        {
+            "author": "Diehl, Peter U. and Neil, Daniel and Binas, Jonathan and Cook, Matthew and Liu, Shih-Chii "
+            "and Pfeiffer, Michael",
+            "title": "Fast-Classifying, High-Accuracy Spiking Deep Networks Through Weight and Threshold Balancing",
+            "booktitle": "International Joint Conference on Neural Networks",
+            "year": "2015",
+            "doi": "10.1109/IJCNN.2015.7280696",
+        },
+    ),
+    "he2024msat": (
+        "article",
+        {
+            "author": "He, Xiang and Li, Yang and Zhao, Dongcheng and Kong, Qingqun and Zeng, Yi",
+            "title": "{MSAT}: Biologically Inspired Multi-Stage Adaptive Threshold for Conversion of Spiking Neural "
+            "Networks",
+            "journal": "Neural Computing and Applications",
+            "volume": "36",
+            "number": "15",
+            "pages": "8531--8547",
+            "year": "2024",
+            "eprint": "2303.13080",
+        },
+    ),
+    "ho2021tcl": (
+        "inproceedings",
+        {
+            "author": "Ho, Nguyen-Dong and Chang, Ik-Joon",
+            "title": "{TCL}: an {ANN}-to-{SNN} Conversion with Trainable Clipping Layers",
+            "booktitle": "{ACM/IEEE} Design Automation Conference",
+            "year": "2021",
+            "eprint": "2008.04509",
+        },
+    ),
+    "horowitz2014energy": (
+        "inproceedings",
+        {
+            "author": "Horowitz, Mark",
+            "title": "1.1 Computing's Energy Problem (and What We Can Do About It)",
+            "booktitle": "{IEEE} International Solid-State Circuits Conference Digest of Technical Papers",
+            "pages": "10--14",
+            "year": "2014",
+            "doi": "10.1109/ISSCC.2014.6757323",
+        },
+    ),
+    "krizhevsky2009cifar": (
+        "techreport",
+        {
+            "author": "Krizhevsky, Alex",
+            "title": "Learning Multiple Layers of Features from Tiny Images",
+            "institution": "University of Toronto",
+            "year": "2009",
+        },
+    ),
+    "li2022burst": (
+        "inproceedings",
+        {
+            "author": "Li, Yang and Zeng, Yi",
+            "title": "Efficient and Accurate Conversion of Spiking Neural Network with Burst Spikes",
+            "booktitle": "Proceedings of the Thirty-First International Joint Conference on Artificial Intelligence",
+            "pages": "2485--2491",
+            "year": "2022",
+            "doi": "10.24963/ijcai.2022/345",
+            "eprint": "2204.13271",
+        },
+    ),
+    "rueckauer2017conversion": (
+        "article",
+        {
+            "author": "Rueckauer, Bodo and Lungu, Iulia-Alexandra and Hu, Yuhuang and Pfeiffer, Michael "
+            "and Liu, Shih-Chii",
+            "title": "Conversion of Continuous-Valued Deep Networks to Efficient Event-Driven Networks for Image "
+            "Classification",
+            "journal": "Frontiers in Neuroscience",
+            "volume": "11",
+            "pages": "682",
+            "year": "2017",
+            "doi": "10.3389/fnins.2017.00682",
+        },
+    ),
+    "steele2014splitmix": (
+        "inproceedings",
+        {
+            "author": "Steele, Jr., Guy L. and Lea, Doug and Flood, Christine H.",
+            "title": "Fast Splittable Pseudorandom Number Generators",
+            "booktitle": "Proceedings of the {ACM} International Conference on Object Oriented Programming Systems "
+            "Languages and Applications",
+            "pages": "453--472",
+            "year": "2014",
+            "doi": "10.1145/2660193.2660195",
+        },
+    ),
+    "wu2023dtif": (
+        "article",
+        {
+            "author": "Wu, Xiyan and Zhao, Yufei and Song, Yong and Jiang, Yurong and Bai, Yashuo and Li, Xinyi "
+            "and Zhou, Ya and Yang, Xin and Hao, Qun",
+            "title": "Dynamic Threshold Integrate and Fire Neuron Model for Low Latency Spiking Neural Networks",
+            "journal": "Neurocomputing",
+            "volume": "544",
+            "pages": "126247",
+            "year": "2023",
+            "doi": "10.1016/j.neucom.2023.126247",
+        },
+    ),
+}
+"""Key -> (kind, fields). A field that we could not make sure of is left out."""
+
+SOURCES: list[tuple[Callable[[Any], bool], tuple[str, ...]]] = [
+    (lambda part: isinstance(part, Half), ("bu2022opi",)),
+    (lambda part: isinstance(part, Learned), ("bu2022qcfs", "ho2021tcl")),
+    (lambda part: isinstance(part, Max), ("diehl2015balancing",)),
+    (lambda part: isinstance(part, (Percentile, Subtract)), ("rueckauer2017conversion",)),
+    (lambda part: isinstance(part, MSAT) or (isinstance(part, Fixed) and part.gain != 1), ("he2024msat",)),
+    (lambda part: isinstance(part, SpikeConfidence), ("he2024msat", "steele2014splitmix")),
+    (lambda part: isinstance(part, DTIF), ("wu2023dtif",)),
+    (lambda part: isinstance(part, Alphabet) and len(part.levels) > 1, ("li2022burst",)),
+    (lambda part: isinstance(part, Costs), ("horowitz2014energy",)),
+]
+"""Which part comes from where: (predicate, keys)."""
+
+
+def cite(subject: Method | Costs | str) -> str:
+    """BibTeX of everything a method uses, or a cost table, or a named method with its own source first.
+
+    Raises SpecError for a name that no method has.
+
+    >>> import rheobase as rb
+    >>> print(bibtex(keys(rb.Half())))
+    @inproceedings{bu2022opi,
+      author = {Bu, Tong and Ding, Jianhao and Yu, Zhaofei and Huang, Tiejun},
+      title = {Optimized Potential Initialization for Low-Latency Spiking Neural Networks},
+      booktitle = {Proceedings of the AAAI Conference on Artificial Intelligence},
+      volume = {36},
+      number = {1},
+      pages = {11--20},
+      year = {2022},
+      doi = {10.1609/aaai.v36i1.19874},
+      eprint = {2202.01440},
+      archiveprefix = {arXiv},
+    }
+    """
+    return bibtex(keys(subject))
+
+
+def keys(subject: Any) -> tuple[str, ...]:
+    """The keys of `cite(subject)`, each once: a name's own source first, then those of the parts in order."""
+    method = named(subject) if isinstance(subject, str) else subject
+    own = cited_in(NAMED[subject].__doc__ or "") if isinstance(subject, str) else []
+    found = [key for part in _parts(method) for holds, keys in SOURCES if holds(part) for key in keys]
+    return tuple(dict.fromkeys([*own, *found]))
+
+
+def cited_in(text: str) -> list[str]:
+    """The keys that a docstring cites, written `[bu2022opi]`."""
+    return re.findall(r"\[([a-z]+\d{4}[a-z]+)\]", text)
+
+
+def bibtex(keys: Iterable[str]) -> str:
+    """The entries of `keys`, one blank line between two."""
+    return "\n\n".join(_entry(key, *ENTRIES[key]) for key in keys)
+
+
+def _entry(key: str, kind: str, values: dict[str, str]) -> str:
+    values = values | ({"archiveprefix": "arXiv"} if "eprint" in values else {})
+    return "\n".join([f"@{kind}{{{key},", *(f"  {name} = {{{value}}}," for name, value in values.items()), "}"])
+
+
+def _parts(spec: Any) -> Iterator[Any]:
+    """A spec and every spec inside it."""
+    if is_dataclass(spec):
+        yield spec
+        for field in fields(spec):
+            yield from _parts(getattr(spec, field.name))

@@ -1,0 +1,313 @@
+"""The command line. Results go to stdout, progress and errors to stderr; bad input ends with 2, Ctrl-C with 130."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import data, demo, methods, plot, table
+from .arguments import parse
+from .checkpoint import network
+from .cite import bibtex, cited_in, keys
+from .convert import convert
+from .errors import FileError, InputError, MissingExtraError, RheobaseError, SpecError
+from .evaluate import evaluate
+from .files import read_json, write_json
+from .method import Method
+from .network import load, save
+from .observe import check_input
+from .spec import nearest, to_json
+from .table import Table
+
+
+class Terminal:
+    """Where a command speaks: one result on stdout, progress on stderr, and what Ctrl-C will find finished."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json, self.finished = as_json, "nothing was written"
+
+    def result(self, data: Any, *tables: Table, text: str = "") -> None:
+        """The one result of a command: `data` for machines, tables and text for people."""
+        if self.as_json:
+            print(json.dumps(data, indent=1, allow_nan=False))
+            return
+        for shown in tables:
+            show(shown)
+        if text:
+            print(text)
+
+    def say(self, line: str) -> None:
+        """A line of progress."""
+        print(line, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def progress(self) -> Iterator[demo.Advance]:
+        """A bar for each stage on a terminal, a line for each stage elsewhere."""
+        if self.as_json or not sys.stderr.isatty():
+            yield self.lines()
+            return
+        rich = require_rich()
+        with rich.progress.Progress(console=rich.console.Console(stderr=True), transient=True) as bars:
+            tasks: dict[str, Any] = {}
+
+            def advance(stage: str, n: int, of: int) -> None:
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=of or None)
+                bars.update(tasks[stage], advance=n)
+
+            yield advance
+
+    def lines(self) -> demo.Advance:
+        """Progress without bars: the name of each stage as it begins."""
+        seen: set[str] = set()
+
+        def advance(stage: str, n: int, of: int) -> None:
+            if stage not in seen:
+                seen.add(stage)
+                self.say(f"{stage} ...")
+
+        return advance
+
+
+def require_rich() -> Any:
+    """rich with the parts that are used here, or MissingExtraError."""
+    try:
+        import rich.box
+        import rich.console
+        import rich.progress
+        import rich.table
+    except ImportError as error:
+        raise MissingExtraError(
+            "tables and progress bars need rich", why="it is not installed", instead="pip install 'rheobase[cli]'"
+        ) from error
+    return rich
+
+
+def show(shown: Table) -> None:
+    """A table on stdout: fitted to a terminal, never cut in a file or pipe."""
+    rich = require_rich()
+    drawn = rich.table.Table(
+        title=shown.title or None, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for i, column in enumerate(shown.columns):
+        right = i > 0 and shown.numeric
+        drawn.add_column(column, justify="right" if right else "left", no_wrap=right or i == 0, overflow="fold")
+    for row in shown.rows:
+        drawn.add_row(*row)
+    width = None if sys.stdout.isatty() else 200
+    console = rich.console.Console(width=width, markup=False, highlight=False, emoji=False)
+    console.print(drawn)
+    for note in shown.notes:
+        console.print(note, soft_wrap=True)
+
+
+def run_demo(options: argparse.Namespace, terminal: Terminal) -> None:
+    """Train a small network on handwritten digits, convert it with each method, and compare."""
+    writable(options.out / "demo.json")
+    if not options.json:
+        require_rich()
+    state = demo.Progress("nothing was written", [])
+    with terminal.progress() as advance:
+        for state in demo.run(options.out, options.seed, advance):
+            terminal.finished = state.finished
+    shown = table.comparison(state.curves, "accuracy in % after T steps, 597 test images")
+    text = f"{state.finished}\nnext: rheobase methods, or convert your own network: rheobase convert --help"
+    terminal.result(read_json(options.out / "demo.json"), shown, text=text)
+
+
+def run_methods(options: argparse.Namespace, terminal: Terminal) -> None:
+    """List every named method with its parts and what to cite."""
+    found = [
+        {
+            "name": name,
+            "line": " ".join((made.__doc__ or "").split("\n")[0].split()),
+            "settings": settings_of(name),
+            "method": methods.named(name),
+            "citations": list(keys(name)),
+        }
+        for name, made in methods.NAMED.items()
+    ]
+    rows = []
+    for one in found:
+        sources = cited_in(one["line"])
+        line = one["line"].replace("".join(f" [{key}]" for key in sources), "")
+        rows.append((one["name"], f"{line}\n{one['method']}", "\n".join(one["citations"])))
+    shown = Table("named methods", ("name", "what it is, and the Method it returns", "cite"), rows, numeric=False)
+    terminal.result([one | {"method": to_json(one["method"])} for one in found], shown)
+
+
+def run_cite(options: argparse.Namespace, terminal: Terminal) -> None:
+    """BibTeX of everything the named methods use."""
+    found = list(dict.fromkeys(key for name in options.method for key in keys(name)))
+    terminal.result({"keys": found, "bibtex": bibtex(found)}, text=bibtex(found))
+
+
+def run_convert(options: argparse.Namespace, terminal: Terminal) -> None:
+    """Turn a trained network into a spiking one, calibrated on training data."""
+    method = choose(options.method, options.set)
+    writable(options.out)
+    if not options.json:
+        require_rich()
+    ann = network(options.model, options.weights)
+    with terminal.progress() as advance:
+        x, y = samples(options, advance)
+        generator = torch.Generator().manual_seed(options.seed)
+        snn, report = convert(
+            ann,
+            method,
+            data.batches(x, y, options.batch),
+            generator=generator,
+            progress=lambda stage, n: advance({"observe": "calibrating"}.get(stage, stage), n, len(x)),
+        )
+    save(options.out, snn)
+    terminal.finished = f"{options.out} is written"
+    text = f"wrote {options.out}\nnext: rheobase evaluate --snn {options.out} --data <test data>"
+    terminal.result(report.to_json(), table.report(report), text=text)
+
+
+def run_evaluate(options: argparse.Namespace, terminal: Terminal) -> None:
+    """Accuracy, spikes and energy of a spiking network after each step, from one run."""
+    if (options.model is None) != (options.weights is None):
+        raise SpecError("the ANN reference needs both --model and --weights", instead="give both, or neither")
+    for path in filter(None, (options.out, options.plot)):
+        writable(path)
+    if options.plot:
+        plot.check_format(options.plot)
+        plot.require_matplotlib()
+    if not options.json:
+        require_rich()
+    snn = load(options.snn)
+    ann = network(options.model, options.weights) if options.model else None
+    with terminal.progress() as advance:
+        x, y = samples(options, advance)
+        if ann is not None:
+            try_out(ann, x[:1], options.model)
+        curve = evaluate(
+            snn,
+            data.batches(x, y, options.batch),
+            options.steps,
+            label=options.snn.stem,
+            ann=ann,
+            progress=lambda n: advance("evaluating", n, len(x)),
+        )
+    origin = {"snn": str(options.snn), "data": str(options.data), "limit": options.limit}
+    curve = replace(curve, provenance=curve.provenance | origin)
+    written = []
+    if options.out:
+        write_json(options.out, curve.to_json())
+        written.append(str(options.out))
+        terminal.finished = f"{options.out} is written"
+    if options.plot:
+        plot.save(options.plot, plot.accuracy_latency([curve]))
+        written.append(str(options.plot))
+    text = f"wrote {' and '.join(written)}" if written else ""
+    terminal.result(curve.to_json(), table.curve(curve), text=text)
+
+
+def settings_of(name: str) -> dict[str, bool | int | float]:
+    """What `--set` can change of a named method: its arguments that are plain values, with their defaults."""
+    defaults = {k: p.default for k, p in inspect.signature(methods.NAMED[name]).parameters.items()}
+    return {k: v for k, v in defaults.items() if isinstance(v, (bool, int, float))}
+
+
+def choose(name: str, settings: Sequence[str]) -> Method:
+    """The named method with `key=value` settings; SpecError with the nearest names."""
+    nearest(name, methods.NAMED, "method")
+    known, given = settings_of(name), {}
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        if not known:
+            raise SpecError(f"{name} has no settings", why=f"--set {setting} was given", instead="leave --set away")
+        nearest(key, known, f"setting of {name}")
+        try:
+            given[key] = json.loads(text.lower())
+        except ValueError:
+            given[key] = None
+        kind = type(known[key])
+        if type(given[key]) is not kind and not (kind is float and type(given[key]) is int):
+            raise SpecError(f"--set {setting}: {text!r} is no {kind.__name__}", instead=f"--set {key}={known[key]}")
+    return methods.NAMED[name](**given)
+
+
+def samples(options: argparse.Namespace, advance: demo.Advance) -> tuple[Tensor, Tensor]:
+    """The first `--limit` samples; of a folder, which is sorted by class, as many evenly spread over it."""
+    advance("reading data", 0, 0)
+    x, y = data.load(options.data, size=options.size, mean=options.mean, std=options.std)
+    count = min(options.limit or len(x), len(x))
+    if options.data.is_dir() and count < len(x):
+        spread = torch.arange(count) * len(x) // count
+        return x[spread], y[spread]
+    return x[:count], y[:count]
+
+
+def try_out(ann: nn.Module, x: Tensor, factory: str) -> None:
+    """Refuse a reference network that does not run on the data."""
+    check_input(x, "the data")
+    try:
+        with torch.inference_mode():
+            ann(x)
+    except RuntimeError as error:
+        raise InputError(
+            f"{factory} does not run on samples {tuple(x.shape[1:])}: {str(error).splitlines()[0]}",
+            why="the reference must be the network that was converted",
+        ) from error
+
+
+def writable(path: Path) -> None:
+    """FileError, before any work, if a file could not be written there in the end."""
+    if path.is_dir():
+        raise FileError(f"cannot write {str(path)!r}: it is a folder", instead="a file name in it")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise FileError(
+            f"cannot write {str(path)!r}",
+            why=f"{str(folder)!r} is no folder that you may write",
+            instead="another --out",
+        )
+
+
+COMMANDS = {
+    "demo": run_demo,
+    "methods": run_methods,
+    "convert": run_convert,
+    "evaluate": run_evaluate,
+    "cite": run_cite,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    terminal = Terminal("--json" in argv)
+    try:
+        options = parse(argv, COMMANDS)
+        COMMANDS[options.command](options, terminal)
+        sys.stdout.flush()
+    except RheobaseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if terminal.as_json:
+            shown = {"kind": type(error).__name__, "what": error.what, "why": error.why, "try": error.instead}
+            print(json.dumps({"error": shown}))
+        return 2
+    except KeyboardInterrupt:
+        print(f"interrupted: {terminal.finished}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has gone, as in `... | head`
+        return 141
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

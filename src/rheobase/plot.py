@@ -1,0 +1,152 @@
+"""Figures from curves. The only file that draws; matplotlib comes with the extra `plot`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import FileError, InputError, MissingExtraError
+from .evaluate import Curve
+from .files import write
+from .table import doublings, in_unit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
+"""Okabe and Ito's palette, apart for colour-blind readers too; the dark ones first, and yellow, too light, left out."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)))
+FORMATS = (".svg", ".png", ".pdf")
+
+
+def accuracy_latency(curves: Sequence[Curve], *, title: str = "") -> Figure:
+    """Accuracy in percent against time steps, a line for each curve, the ANN as the dashed line above.
+
+    Raises InputError without curves, MissingExtraError without matplotlib.
+    """
+    most = max((len(c.steps) for c in _some(curves)), default=1)
+    ticks = [2**i for i in range(most.bit_length())]
+    figure, axes = _axes(title, "time steps T")
+    _lines(axes, curves, lambda c: c.steps)
+    axes.set_xticks(ticks, [str(t) for t in ticks])
+    axes.set_xlim(2**-0.15, most * 2**0.15)
+    _reference(axes, curves)
+    _legend(figure, axes)
+    return figure
+
+
+def accuracy_energy(curves: Sequence[Curve], *, title: str = "") -> Figure:
+    """Accuracy in percent against energy per sample (first layer paid at each step), with the ANN as a star.
+
+    Each marker is a doubling of T, from 1 on. Errors as in `accuracy_latency`.
+    """
+    unit, size = in_unit(max(float(c.energy_pj[-1]) for c in _some(curves)))
+    figure, axes = _axes(
+        title, f"energy per sample in {unit.replace('u', 'µ')}, estimated; markers at T = 1, 2, 4, ..."
+    )
+    _lines(axes, curves, lambda c: c.energy_pj / size)
+    low, high = axes.get_xlim()
+    ticks = [m * 10.0**e for e in range(-4, 7) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    _reference(axes, curves)
+    for energy, accuracy in sorted({(c.ann_energy_pj / size, 100 * c.ann_accuracy) for c in curves if _known(c)}):
+        axes.plot([energy], [accuracy], marker="*", markersize=13, color="#404040", linestyle="none", clip_on=False)
+    _legend(figure, axes)
+    return figure
+
+
+def save(path: str | Path, figure: Figure) -> None:
+    """Write a figure whole or not at all; the suffix says the format, and the same figure gives the same bytes.
+
+    Raises FileError for a suffix that is no format, and if the folder cannot be written.
+    """
+    import matplotlib
+
+    kind = check_format(path)
+    stamp = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "rheobase"}):
+        figure.savefig(buffer, format=kind, dpi=160, metadata=stamp)
+    write(path, buffer.getvalue())
+
+
+def check_format(path: str | Path) -> str:
+    """The format that the suffix of `path` names; FileError if there is none."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise FileError(
+            f"{str(path)!r} is no figure", why="the suffix says the format", instead=f"one of {', '.join(FORMATS)}"
+        )
+    return suffix[1:]
+
+
+def require_matplotlib() -> Any:
+    """matplotlib.figure, or MissingExtraError."""
+    try:
+        from matplotlib import figure
+    except ImportError as error:
+        raise MissingExtraError(
+            "figures need matplotlib", why="it is not installed", instead="pip install 'rheobase[plot]'"
+        ) from error
+    return figure
+
+
+def _some(curves: Sequence[Curve]) -> Sequence[Curve]:
+    if not curves:
+        raise InputError("there is no curve to draw", instead="accuracy_latency([rheobase.evaluate(...)])")
+    return curves
+
+
+def _axes(title: str, xlabel: str) -> tuple[Figure, Axes]:
+    """An empty figure, 800 x 500 at 100 dpi, with a log2 axis below."""
+    figure = require_matplotlib().Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel(xlabel, fontsize=11)
+    axes.set_ylabel("accuracy in %", fontsize=11)
+    axes.set_title(title, fontsize=12, loc="left")
+    axes.grid(True, color="#DDDDDD", linewidth=0.6)
+    axes.minorticks_off()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _lines(axes: Axes, curves: Sequence[Curve], across: Callable[[Curve], np.ndarray]) -> None:
+    for i, curve in enumerate(curves):
+        axes.plot(
+            across(curve),
+            100 * curve.accuracy,
+            label=curve.label or f"curve {i + 1}",
+            color=COLOURS[i % len(COLOURS)],
+            marker=MARKERS[i % len(MARKERS)],
+            linestyle=DASHES[i % len(DASHES)],
+            markevery=[t - 1 for t in doublings(len(curve.steps))],
+            markersize=5.5,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            linewidth=1.8,
+        )
+
+
+def _reference(axes: Axes, curves: Sequence[Curve]) -> None:
+    """The accuracy of each source network as a dashed line across."""
+    for accuracy in sorted({100 * c.ann_accuracy for c in curves if _known(c)}):
+        axes.axhline(
+            accuracy, color="#404040", linestyle=(0, (6, 3)), linewidth=1.1, zorder=1, label=f"ANN {accuracy:.1f}"
+        )
+
+
+def _known(curve: Curve) -> bool:
+    return not np.isnan(curve.ann_accuracy)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Beside the axes, where it covers no line."""
+    figure.legend(loc="outside right upper", frameon=False, fontsize=10, handlelength=3.2)

@@ -1,0 +1,95 @@
+"""Import order is reading order: a module imports only from what comes before it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "src" / "rheobase"
+RANKS = (
+    "version errors spec files",
+    "membrane histogram alphabet threshold scale initial reset gate leak",
+    "neuron",
+    "kernels.reference kernels",
+    "modules ops graph fold",
+    "method methods network",
+    "readers trace observe refine",
+    "convert",
+    "energy measure evaluate",
+    "quantise search table plot cite data nets.digits nets.cifar_resnet nets testing checkpoint demo recipes",
+    "arguments cli",
+)
+ORDER = [name for rank in RANKS for name in rank.split()]
+OPTIONAL = {"matplotlib": {"plot"}, "rich": {"cli", "demo"}, "sklearn": {"demo"}, "PIL": {"data"}, "scipy": set()}
+"""Which modules may import an optional package; recipes may import any."""
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of the library but its face, by its name below `rheobase`."""
+    for path in sorted(ROOT.rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+        if name:
+            yield name, path
+
+
+def imports(name: str, path: Path) -> Iterator[str]:
+    """Everything a module imports, own modules as `rheobase.x.y`, wherever in the file the import stands."""
+    package = ["rheobase", *name.split(".")] if path.name == "__init__.py" else ["rheobase", *name.split(".")][:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *(node.module or "").split(".")]).rstrip(".")
+            inside = [f"{source}.{alias.name}" for alias in node.names]
+            yield from (full if full.removeprefix("rheobase.") in KNOWN else source for full in inside)
+
+
+KNOWN = dict(modules())
+
+
+def out_of_order(name: str, path: Path) -> list[str]:
+    """What a module imports of the library although it comes later, or is the face of the library itself."""
+    own = [full for full in imports(name, path) if full.split(".")[0] == "rheobase"]
+    before = set(ORDER[: ORDER.index(name)])
+    return [full for full in own if full.removeprefix("rheobase.") not in before]
+
+
+def test_every_module_has_a_rank() -> None:
+    unknown = [name for name in KNOWN if name not in ORDER and not name.startswith("recipes")]
+    assert not unknown, f"give {unknown} a place in ORDER"
+
+
+@pytest.mark.parametrize("name", [name for name in KNOWN if name in ORDER and not name.startswith("recipes")])
+def test_imports_only_what_comes_before(name: str) -> None:
+    assert out_of_order(name, KNOWN[name]) == []
+
+
+def test_nothing_imports_recipes() -> None:
+    readers = [
+        n for n, p in KNOWN.items() if not n.startswith("recipes") and "rheobase.recipes" in " ".join(imports(n, p))
+    ]
+    assert readers == []
+
+
+@pytest.mark.parametrize("package", OPTIONAL)
+def test_optional_packages_stay_in_their_files(package: str) -> None:
+    users = {n for n, p in KNOWN.items() if any(full.split(".")[0] == package for full in imports(n, p))}
+    assert {user for user in users if not user.startswith("recipes")} <= OPTIONAL[package]
+
+
+def test_wrong_order_is_caught(tmp_path: Path) -> None:
+    path = tmp_path / "errors.py"
+    path.write_text("def late():\n    from . import cli\n    from .spec import nearest\n    import rheobase.plot\n")
+    assert out_of_order("errors", path) == ["rheobase.cli", "rheobase.spec", "rheobase.plot"]
+
+
+def test_import_needs_nothing_optional() -> None:
+    code = f"import rheobase, sys; print([p for p in {list(OPTIONAL)} if p in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
