@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import rheobase as rb
-from rheobase import DTIF, Exponential, Linear, Membrane, Neuron, Reciprocal, Tensors, burst
+from rheobase import DTIF, Exponential, Membrane, Neuron, Ramp, Reciprocal, Tensors, burst
 from rheobase.testing import conserves_charge, dyadic, is_same_neuron
 
 seeds = st.integers(0, 2**32 - 1)
-inverses = st.builds(lambda g, beta: g(beta), st.sampled_from([Reciprocal, Exponential, Linear]), st.floats(0, 8))
+inverses = st.builds(lambda g, beta: g(beta), st.sampled_from([Reciprocal, Exponential, Ramp]), st.floats(0, 8))
 rules = st.builds(DTIF, inverse=inverses, rho=st.floats(0.1, 1))
-each_inverse = pytest.mark.parametrize("inverse", [Reciprocal(), Exponential(), Linear()], ids=str)
+each_inverse = pytest.mark.parametrize("inverse", [Reciprocal(), Exponential(), Ramp()], ids=str)
 
 
 def base(theta0: float, start: float = 0.0) -> Tensors:
@@ -34,7 +34,7 @@ def counts(rule: DTIF | rb.Fixed, k: int, theta0: float, x: Tensor, steps: int) 
     return letters.cumsum(0)
 
 
-@given(seeds, st.sampled_from([Reciprocal, Exponential, Linear]), st.floats(0.1, 1), st.floats(0.1, 9), st.booleans())
+@given(seeds, st.sampled_from([Reciprocal, Exponential, Ramp]), st.floats(0.1, 1), st.floats(0.1, 9), st.booleans())
 def test_without_sensitivity_it_is_the_integrate_and_fire_neuron(seed, inverse, rho, theta0, graded):
     xs = torch.randn(20, 40, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     rule = DTIF(inverse=inverse(0.0), rho=rho, graded=graded)
@@ -67,7 +67,7 @@ def test_the_reciprocal_of_the_reciprocal_threshold_is_affine_in_the_drive(beta,
 def test_the_three_inverses_are_their_formulas():
     q = torch.tensor([0.0, 0.125, 0.25, 1.0], dtype=torch.float64)
     assert Reciprocal(4.0)(q).tolist() == [1, 1 / 1.5, 0.5, 0.2]
-    assert Linear(4.0)(q).tolist() == [1, 0.5, 0, 0]
+    assert Ramp(4.0)(q).tolist() == [1, 0.5, 0, 0]
     torch.testing.assert_close(Exponential(4.0)(q), torch.exp(-4 * q))
 
 

@@ -29,7 +29,7 @@ seeds = st.integers(0, 2**32 - 1)
 steps = st.integers(1, 24)
 dyadics = st.integers(1, 192).map(lambda k: k / 64)
 inverses = st.builds(
-    lambda g, beta: g(beta), st.sampled_from([rb.Reciprocal, rb.Exponential, rb.Linear]), st.floats(0, 8)
+    lambda g, beta: g(beta), st.sampled_from([rb.Reciprocal, rb.Exponential, rb.Ramp]), st.floats(0, 8)
 )
 thresholds = st.one_of(
     st.sampled_from([0.25, 0.5, 1.0, 1.5]).map(Fixed),

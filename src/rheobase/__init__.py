@@ -6,8 +6,9 @@
     curve = rheobase.evaluate(snn, loader, steps=32)
 """
 
-from . import kernels, methods
+from . import kernels, methods, plot
 from .alphabet import Alphabet, binary, burst
+from .cite import cite
 from .convert import ConversionReport, convert
 from .energy import HOROWITZ, Costs
 from .errors import ConversionError, FileError, InputError, MissingExtraError, RheobaseError, SpecError
@@ -22,6 +23,7 @@ from .network import SpikingNet, constant, load, save
 from .neuron import Neuron, init, rheobase, scan, step
 from .reset import Subtract, ToValue
 from .scale import Given, Learned, Max, Percentile
+from .search import calibrate_beta
 from .spec import from_json, to_json
 from .threshold import (
     DTIF,
@@ -31,7 +33,7 @@ from .threshold import (
     MSAT_VGG16,
     Exponential,
     Fixed,
-    Linear,
+    Ramp,
     Reciprocal,
 )
 from .version import VERSION as __version__
@@ -58,7 +60,6 @@ __all__ = [
     "InputError",
     "Leak",
     "Learned",
-    "Linear",
     "Max",
     "Membrane",
     "Method",
@@ -66,6 +67,7 @@ __all__ = [
     "Neuron",
     "Open",
     "Percentile",
+    "Ramp",
     "Reciprocal",
     "RheobaseError",
     "SpecError",
@@ -79,6 +81,8 @@ __all__ = [
     "__version__",
     "binary",
     "burst",
+    "calibrate_beta",
+    "cite",
     "constant",
     "convert",
     "evaluate",
@@ -87,6 +91,7 @@ __all__ = [
     "kernels",
     "load",
     "methods",
+    "plot",
     "rheobase",
     "save",
     "scan",

@@ -28,6 +28,16 @@ class Alphabet:
         require(ascending, f"levels must be positive and ascending, got {self.levels}")
         require(all(h > 0 for h in self.heights), f"heights must be positive, got {self.heights}")
 
+    def __repr__(self) -> str:
+        return (
+            f"burst({len(self.levels)})" if self.uniform else f"Alphabet(levels={self.levels}, heights={self.heights})"
+        )
+
+    @property
+    def uniform(self) -> bool:
+        """Whether the letters are 0, 1, ..., k at the levels 1, ..., k."""
+        return self.levels == tuple(range(1, len(self.levels) + 1)) and set(self.heights) == {1.0}
+
     @property
     def ceiling(self) -> float:
         """The largest letter: the most that can leave in one step, in units of theta."""
@@ -35,9 +45,8 @@ class Alphabet:
 
     def fire(self, r: Tensor) -> Tensor:
         """The letter of each potential `r`, any shape, same dtype."""
-        count = len(self.levels)
-        if self.levels == tuple(range(1, count + 1)) and set(self.heights) == {1.0}:
-            return r.floor().clamp_(0, count)  # the same table, uniform, in two passes
+        if self.uniform:
+            return r.floor().clamp_(0, len(self.levels))  # the same table in two passes
         letters = r.new_zeros(r.shape)
         for level, height in zip(self.levels, self.heights, strict=True):
             letters = letters + height * (r >= level).to(r.dtype)

@@ -121,7 +121,8 @@ def run_demo(options: argparse.Namespace, terminal: Terminal) -> None:
     with terminal.progress() as advance:
         for state in demo.run(options.out, options.seed, advance):
             terminal.finished = state.finished
-    shown = table.comparison(state.curves, "accuracy in % after T steps, 597 test images")
+    shown = table.comparison(state.curves, f"accuracy in % after T steps, {state.curves[0].samples} test images")
+    shown = shown._replace(notes=(*shown.notes, *demo.NOTES))
     text = f"{state.finished}\nnext: rheobase methods, or convert your own network: rheobase convert --help"
     terminal.result(read_json(options.out / "demo.json"), shown, text=text)
 
@@ -241,14 +242,9 @@ def choose(name: str, settings: Sequence[str]) -> Method:
 
 
 def samples(options: argparse.Namespace, advance: demo.Advance) -> tuple[Tensor, Tensor]:
-    """The first `--limit` samples; of a folder, which is sorted by class, as many evenly spread over it."""
+    """The first `--limit` samples of the data, or as many spread over a folder."""
     advance("reading data", 0, 0)
-    x, y = data.load(options.data, size=options.size, mean=options.mean, std=options.std)
-    count = min(options.limit or len(x), len(x))
-    if options.data.is_dir() and count < len(x):
-        spread = torch.arange(count) * len(x) // count
-        return x[spread], y[spread]
-    return x[:count], y[:count]
+    return data.load(options.data, size=options.size, mean=options.mean, std=options.std, limit=options.limit)
 
 
 def try_out(ann: nn.Module, x: Tensor, factory: str) -> None:

@@ -33,6 +33,7 @@ Methods = Method | Mapping[str, Method]
 class LayerReport:
     """What became of one activation.
 
+    replaced: the activation as the graph reads it. neuron: what stands there now. source: the line of the model's code.
     theta0: smallest, mean and largest base threshold. clipped: share of activations above what can leave in a step
     (clipping error). spacing: what one letter is worth at rest, the level spacing at T = 1 (quantisation error; T steps
     divide it by T). unevenness: share of neurons whose residual is out of order after `ConversionReport.steps` steps.

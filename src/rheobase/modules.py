@@ -10,21 +10,25 @@ from .spec import require
 
 
 class _Bounded(nn.Module):
-    """A learnable bound lambda > 0, kept positive by `lambda = softplus(raw)`."""
+    """A learnable bound lambda, positive whatever the optimiser does: `lambda = LEAST + softplus(raw)`."""
+
+    LEAST = 1e-6
 
     def __init__(self, bound: float) -> None:
         super().__init__()
-        require(bound > 0, f"a bound of {bound} leaves no activation", why="lambda must be positive")
-        raw = torch.tensor(float(bound), dtype=torch.float64)
+        require(
+            bound > self.LEAST, f"a bound of {bound} leaves no activation", why=f"lambda is kept above {self.LEAST}"
+        )
+        raw = torch.tensor(float(bound) - self.LEAST, dtype=torch.float64)
         self.raw = nn.Parameter((raw + torch.log(-torch.expm1(-raw))).to(torch.get_default_dtype()))
 
     @property
     def bound(self) -> Tensor:
         """lambda, a positive scalar in the unit of the activation."""
-        return F.softplus(self.raw)
+        return self.LEAST + F.softplus(self.raw)
 
     def extra_repr(self) -> str:
-        return f"bound={float(self.bound):.4g}"
+        return f"bound={self.bound.item():.4g}"
 
 
 class Clip(_Bounded):
@@ -33,7 +37,7 @@ class Clip(_Bounded):
     `da/dz = 1` on 0 < z < lambda; `da/dlambda` sums over the elements with z >= lambda. A network trained with it
     converts with theta0 = lambda. Any shape. Source: trainable clipping as in [bu2022opi], [ho2021tcl].
 
-    >>> Clip(2.0)(torch.tensor([-1.0, 1.0, 3.0])).tolist()
+    >>> [round(a, 3) for a in Clip(2.0)(torch.tensor([-1.0, 1.0, 3.0])).tolist()]
     [0.0, 1.0, 2.0]
     """
 
@@ -50,7 +54,7 @@ class QCFS(_Bounded):
     The floor passes its gradient straight through. With theta0 = lambda and v0 = lambda / 2 an IF neuron computes this
     function with L = T at constant drive. Any shape. Source: [bu2022qcfs].
 
-    >>> QCFS(levels=4, bound=1.0)(torch.tensor([0.1, 0.2, 0.9, 3.0])).tolist()
+    >>> [round(a, 3) for a in QCFS(levels=4, bound=1.0)(torch.tensor([0.1, 0.2, 0.9, 3.0])).tolist()]
     [0.0, 0.25, 1.0, 1.0]
     """
 

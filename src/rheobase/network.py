@@ -91,8 +91,8 @@ class SpikingNet(nn.Module):
             before = state.memory[node.name] if state and node.name in state.memory else None
             if isinstance(node.op, ops.Spike):
                 emission, memory[node.name] = node.op.scan(weights, inputs[0], before)
-                ys = emission.letters
-                ys = ys if node.op.letters else (ys * emission.amplitude).to(xs.dtype)
+                letters, amplitude = emission
+                ys = (letters if node.op.letters else letters * amplitude).to(xs.dtype)
             elif isinstance(node.op, ops.MaxPool):
                 ys, memory[node.name] = node.op.scan(weights, inputs[0], before)
             else:

@@ -88,7 +88,7 @@ def scan(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None = None
 
 
 def emissions(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None = None) -> tuple[Emission, Membrane]:
-    """The run of `scan`, its letters `[T, N, ...]` apart from their amplitude.
+    """The run of `scan`, its letters `[T, N, ...]` apart from their amplitude, both in the dtype of the memory.
 
     The amplitude is `[T, N, ...]` where the threshold rule is graded, otherwise the constant that broadcasts.
     """
@@ -108,7 +108,7 @@ def emissions(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None =
     letters, amplitudes = [], []
     for x in xs.unbind(0):
         emission, m = fire(neuron, tensors, x, m)
-        letters.append(emission.letters.to(xs.dtype))
+        letters.append(emission.letters)
         amplitudes.append(emission.amplitude)
     amplitude = in_time(amplitudes) if neuron.threshold.graded else amplitudes[0]
     return Emission(in_time(letters), amplitude), m

@@ -48,7 +48,7 @@ def accuracy_energy(curves: Sequence[Curve], *, title: str = "") -> Figure:
     """
     unit, size = in_unit(max(float(c.energy_pj[-1]) for c in _some(curves)))
     figure, axes = _axes(
-        title, f"energy per sample in {unit.replace('u', 'µ')}, estimated; markers at T = 1, 2, 4, ..."
+        title, f"energy per sample in {unit.replace('u', 'µ')}, first layer paid each step; markers at T = 1, 2, 4, ..."
     )
     _lines(axes, curves, lambda c: c.energy_pj / size)
     low, high = axes.get_xlim()
@@ -56,7 +56,7 @@ def accuracy_energy(curves: Sequence[Curve], *, title: str = "") -> Figure:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     _reference(axes, curves)
     for energy, accuracy in sorted({(c.ann_energy_pj / size, 100 * c.ann_accuracy) for c in curves if _known(c)}):
-        axes.plot([energy], [accuracy], marker="*", markersize=13, color="#404040", linestyle="none", clip_on=False)
+        axes.plot(energy, accuracy, "*", markersize=13, color="#404040", clip_on=False, label="ANN, one pass")
     _legend(figure, axes)
     return figure
 

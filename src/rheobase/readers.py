@@ -205,13 +205,13 @@ def _clip(call: Call, low: Any, high: Any) -> Lowered:
 @reads(Clip)
 def learned_clip(call: Call) -> Lowered:
     clip: Any = call.module
-    return ops.Rectify(bound=float(clip.bound)), {}, call.inputs
+    return ops.Rectify(bound=clip.bound.item()), {}, call.inputs
 
 
 @reads(QCFS)
 def qcfs(call: Call) -> Lowered:
     quantiser: Any = call.module
-    return ops.Rectify(bound=float(quantiser.bound), levels=quantiser.levels), {}, call.inputs
+    return ops.Rectify(bound=quantiser.bound.item(), levels=quantiser.levels), {}, call.inputs
 
 
 @reads(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)

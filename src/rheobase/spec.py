@@ -25,8 +25,12 @@ def spec(cls: Any = None, /, *, kw_only: bool = True) -> Any:
     """
 
     def made(cls: type) -> type:
-        cls.__repr__ = _show  # type: ignore[method-assign,assignment]
+        if "__repr__" not in cls.__dict__:
+            cls.__repr__ = _show  # type: ignore[method-assign,assignment]
         known = dataclass(frozen=True, slots=True, kw_only=kw_only, repr=False)(cls)
+        before = _KINDS.setdefault(known.__name__, known)
+        if (before.__module__, before.__qualname__) != (known.__module__, known.__qualname__):
+            raise TypeError(f"{known.__name__} already is a spec of {before.__module__}: JSON tells them by this name")
         _KINDS[known.__name__] = known
         return known
 
@@ -74,7 +78,10 @@ def from_json(data: Any) -> Any:
     missing = [f.name for f in fields(kind) if f.name not in given and f.default is MISSING]
     if missing:
         raise SpecError(f"{kind.__name__} needs {', '.join(missing)}", why="the JSON does not have it")
-    return kind(**given)
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise SpecError(f"{kind.__name__} cannot be made of {given}", why=str(error)) from error
 
 
 def nearest(name: Any, known: Iterable[str], what: str) -> str:

@@ -86,7 +86,8 @@ class MSAT:
     Spikes are graded: a letter is worth the theta of its step. A stage with tau 0 is off. The constants are absolute,
     in the unit of the activation; `normalised=True` divides v, x and theta0 by theta0 first, the law of the BrainCog
     port, which is another law with the same constants. `guard`: theta never falls under guard * theta0, because the
-    source's law underflows to 0 and then divides 0 by 0 for theta0 above about 90.
+    source's law underflows to 0 and then divides 0 by 0 for theta0 above about 90. (A guard of 1e-3 already changes the
+    authors' own runs, whose thresholds fall below a thousandth of theta0.)
 
     The abstract says that theta is positively correlated with the average membrane potential; in the authors' code,
     which made their numbers and which this follows, theta falls when the average rises. Source: [he2024msat].
@@ -99,7 +100,7 @@ class MSAT:
     tau_mp: float = 1.0
     tau_rd: float = 1.0
     normalised: bool = False
-    guard: float = 1e-3
+    guard: float = 1e-6
 
     def __post_init__(self) -> None:
         for name in ("alpha", "k_a", "tau_mp", "tau_rd"):
@@ -107,7 +108,9 @@ class MSAT:
         for name in ("k_i", "C"):
             require(getattr(self, name) > 0, f"MSAT({name}={getattr(self, name)}) must be positive")
         require(0 < self.guard < 1, f"MSAT(guard={self.guard}) must lie between 0 and 1")
-        require(self.tau_mp > 0 or self.tau_rd > 0, "MSAT has both stages off", instead="Fixed(0.5) is that neuron")
+        require(
+            self.tau_mp > 0 or self.tau_rd > 0, "MSAT has both stages off", instead="Fixed() is the neuron without them"
+        )
 
     @property
     def graded(self) -> bool:
@@ -172,7 +175,7 @@ class Exponential:
 
 
 @spec(kw_only=False)
-class Linear:
+class Ramp:
     """`g(q) = max(0, 1 - beta * q)`."""
 
     beta: float = 4.0
@@ -186,7 +189,7 @@ class DTIF:
     """DTIF-style threshold, inversely related to the drive: **our reconstruction**, the source's formula is closed.
 
         q     = max(x, 0) / theta0
-        theta = theta0 * max(rho, g(q)),        g = Reciprocal, Exponential or Linear
+        theta = theta0 * max(rho, g(q)),        g = Reciprocal, Exponential or Ramp
 
     What is known of the source [wu2023dtif] is its abstract: an IF neuron whose threshold is inversely related to its
     input, recomputed at each step. Everything else here is ours. Let ceiling * rho >= 1 (`burst(5)` at rho 0.2), or
@@ -194,7 +197,7 @@ class DTIF:
     `graded=False`: worth theta0, the binary message; its bias does not vanish with T, so it is an ablation.
     """
 
-    inverse: Reciprocal | Exponential | Linear = Reciprocal()
+    inverse: Reciprocal | Exponential | Ramp = Reciprocal()
     rho: float = 0.2
     graded: bool = True
 
