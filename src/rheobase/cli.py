@@ -21,7 +21,7 @@ from .arguments import parse
 from .checkpoint import network
 from .cite import bibtex, cited_in, keys
 from .convert import convert
-from .errors import FileError, InputError, MissingExtraError, RheobaseError, SpecError
+from .errors import FileError, InputError, RheobaseError, SpecError, extra
 from .evaluate import evaluate
 from .files import read_json, write_json
 from .method import Method
@@ -82,15 +82,11 @@ class Terminal:
 
 def require_rich() -> Any:
     """rich with the parts that are used here, or MissingExtraError."""
-    try:
+    with extra("cli", "tables and progress bars need rich"):
         import rich.box
         import rich.console
         import rich.progress
         import rich.table
-    except ImportError as error:
-        raise MissingExtraError(
-            "tables and progress bars need rich", why="it is not installed", instead="pip install 'rheobase[cli]'"
-        ) from error
     return rich
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import FileError, MissingExtraError
+from .errors import FileError, extra
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -119,10 +119,8 @@ def _picture(file: Path, size: int | None) -> np.ndarray:
 
 
 def _pillow() -> Any:
-    try:
+    with extra("data", "reading images needs Pillow"):
         from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError("reading images needs Pillow", instead="pip install 'rheobase[data]'") from error
     return Image
 
 

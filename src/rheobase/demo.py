@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from . import methods, plot
 from .convert import convert
 from .data import batches
-from .errors import MissingExtraError
+from .errors import extra
 from .evaluate import Curve, evaluate, versions
 from .files import write_json
 from .method import Method
@@ -94,12 +94,8 @@ def one_thread() -> Iterator[None]:
 
 def digits(seed: int) -> Split:
     """scikit-learn's 1797 digits, shuffled by `seed`: 1200 to train and calibrate, the rest to test."""
-    try:
+    with extra("demo", "the demo's digits need scikit-learn"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise MissingExtraError(
-            "the demo needs scikit-learn", why="its digits are the data", instead="pip install 'rheobase[demo]'"
-        ) from error
     images, labels = load_digits(return_X_y=True)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     x = torch.from_numpy(images).float().reshape(-1, 1, 8, 8)[order] / 16

@@ -55,3 +55,12 @@ def context(where: str) -> Iterator[None]:
         yield
     except RheobaseError as error:
         raise type(error)(f"{where}: {error.what}", why=error.why, instead=error.instead) from error
+
+
+@contextmanager
+def extra(name: str, what: str) -> Iterator[None]:
+    """Around the import of an optional package: `with extra("plot", "figures need matplotlib"): import ...`."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(what, why="it is not installed", instead=f"pip install 'rheobase[{name}]'") from error

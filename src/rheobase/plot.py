@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import FileError, InputError, MissingExtraError
+from .errors import FileError, InputError, extra
 from .evaluate import Curve
 from .files import write
 from .table import doublings, in_unit
@@ -88,12 +88,8 @@ def check_format(path: str | Path) -> str:
 
 def require_matplotlib() -> Any:
     """matplotlib.figure, or MissingExtraError."""
-    try:
+    with extra("plot", "figures need matplotlib"):
         from matplotlib import figure
-    except ImportError as error:
-        raise MissingExtraError(
-            "figures need matplotlib", why="it is not installed", instead="pip install 'rheobase[plot]'"
-        ) from error
     return figure
 
 
