@@ -18,7 +18,7 @@ RANKS = (
     "kernels.reference kernels",
     "modules ops graph fold",
     "method methods network",
-    "readers trace observe refine",
+    "readers trace observe refine message",
     "convert",
     "energy measure evaluate",
     "quantise search table plot cite data nets.digits nets.cifar_resnet nets testing checkpoint demo recipes",

@@ -17,6 +17,7 @@ from .fold import fold_batchnorm, fold_theta
 from .gate import SpikeConfidence
 from .graph import Graph, Node
 from .histogram import Histogram
+from .message import Kind, messages
 from .method import Method
 from .network import SpikingNet
 from .neuron import rest
@@ -251,23 +252,29 @@ def _report(
                 guarded=left[node.name]["guarded"],
             )
         )
-    reached = [node.name for node in net.graph_nodes]
-    after = reached[reached.index(layers[-1].name) + 1 :]
-    analogue = tuple(
-        (node.name, "reads the analogue input") if node.name not in after else (node.name, "readout, sums its drive")
-        for node in net.graph_nodes
-        if isinstance(node.op, ops.SYNAPSES) and (node.name in after or _before_spikes(net, node))
-    )
-    return ConversionReport(layers=tuple(layers), analogue=analogue, samples=samples, steps=steps)
+    return ConversionReport(layers=tuple(layers), analogue=tuple(analogue(net)), samples=samples, steps=steps)
 
 
-def _before_spikes(net: SpikingNet, node: Node) -> bool:
-    """Whether no neuron lies between the input and this node."""
-    nodes = {n.name: n for n in net.graph_nodes}
-    open_names = list(node.inputs)
-    while open_names:
-        before = nodes.get(open_names.pop())
-        if before is not None and isinstance(before.op, ops.Spike):
-            return False
-        open_names += before.inputs if before is not None else ()
-    return True
+def analogue(net: SpikingNet) -> Iterator[tuple[str, str]]:
+    """Every operation on real numbers that no letters reach, or that no neuron follows, with the reason."""
+    sent = messages(net)
+    spiking = {name for name, _ in net.sites()}
+    for node in net.graph_nodes:
+        if not isinstance(node.op, ops.SYNAPSES):
+            continue
+        kind = sent[node.inputs[0]].kind
+        if kind is Kind.CONSTANT:
+            yield node.name, "reads the analogue input"
+        elif kind is Kind.ANALOGUE:
+            yield node.name, "reads real numbers: no neuron stands between it and the weights before it"
+        elif not _reach(net, node.name) & spiking:
+            yield node.name, "readout: sums its drive, no neuron follows"
+
+
+def _reach(net: SpikingNet, name: str) -> set[str]:
+    """The nodes that hear of `name`, directly or through others."""
+    reached = {name}
+    for node in net.graph_nodes:
+        if reached & set(node.inputs):
+            reached.add(node.name)
+    return reached - {name}

@@ -1,0 +1,64 @@
+"""What travels between two nodes: letters, graded events, or real numbers that are constant or change in time."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import ops
+from .graph import INPUT, Node
+from .network import SpikingNet
+
+
+class Kind(Enum):
+    """The four things a node can send."""
+
+    CONSTANT = "a real number, the same at every step"
+    ANALOGUE = "a real number that changes in time"
+    LETTERS = "a multiple of a unit that is constant in time"
+    GRADED = "an event whose payload changes in time"
+
+
+class Message(NamedTuple):
+    """What travels on an edge. unit: what one letter is worth, scalar or broadcasting; only of LETTERS."""
+
+    kind: Kind
+    unit: Tensor | float = 1.0
+
+
+def messages(net: SpikingNet) -> dict[str, Message]:
+    """What each node sends, for constant coding of the input."""
+    found = {INPUT: Message(Kind.CONSTANT)}
+    sizes = {INPUT: math.prod(net.input_shape)} | {node.name: math.prod(node.shape) for node in net.graph_nodes}
+    for node in net.graph_nodes:
+        window = sizes[node.inputs[0]] / max(1, sizes[node.name])
+        found[node.name] = _sent(net, node, [found[name] for name in node.inputs], window)
+    return found
+
+
+def _sent(net: SpikingNet, node: Node, read: list[Message], window: float) -> Message:
+    kinds = {message.kind for message in read}
+    if isinstance(node.op, ops.Spike):
+        return Message(Kind.LETTERS if node.op.letters else Kind.GRADED)
+    if kinds == {Kind.CONSTANT}:
+        return Message(Kind.CONSTANT)
+    if isinstance(node.op, ops.SYNAPSES) or not kinds <= {Kind.LETTERS, Kind.GRADED}:
+        return Message(Kind.ANALOGUE)
+    if isinstance(node.op, ops.Scale):
+        return Message(read[0].kind, net.weights(node.name)["scale"].detach() * read[0].unit)
+    if isinstance(node.op, ops.AvgPool):
+        return Message(read[0].kind, read[0].unit / math.prod(node.op.kernel))
+    if isinstance(node.op, (ops.AdaptiveAvgPool, ops.Mean)):
+        return Message(read[0].kind, read[0].unit / window)
+    if len(read) == 1 or (kinds == {Kind.LETTERS} and all(_same(read[0].unit, other.unit) for other in read)):
+        return read[0]
+    return Message(Kind.GRADED)  # letters of several worths side by side
+
+
+def _same(a: Tensor | float, b: Tensor | float) -> bool:
+    """Whether both are one and the same number."""
+    return torch.as_tensor(a).numel() == torch.as_tensor(b).numel() == 1 and float(a) == float(b)
