@@ -241,19 +241,31 @@ def load(path: str | Path) -> SpikingNet:
             f"{str(path)!r} holds tensors but no spiking network",
             instead="rheobase.convert(...), then rheobase.save(...)",
         )
-    data = json.loads(metadata["rheobase"])
-    if data.get("format") != FORMAT:
-        raise FileError(f"{str(path)!r} has format {data.get('format')}, this version reads {FORMAT}")
+    data = _parsed(metadata["rheobase"], path)
     nodes: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         owner, key = name.removeprefix("nodes.").rsplit(".", 1)
         nodes.setdefault(owner, {})[key] = tensor
-    return SpikingNet(
-        Graph(
-            nodes=from_json(data["nodes"]),
-            output=data["output"],
-            input_shape=tuple(data["input_shape"]),
-            tensors=nodes,
-        ),
-        data["provenance"],
-    ).eval()
+    graph = Graph(nodes=data["nodes"], output=data["output"], input_shape=tuple(data["input_shape"]), tensors=nodes)
+    known = {INPUT}
+    for node in graph.nodes:
+        if not known.issuperset(node.inputs):
+            raise FileError(f"{str(path)!r} is damaged: node {node.name!r} reads what no node before it makes")
+        known.add(node.name)
+    if graph.output not in known:
+        raise FileError(f"{str(path)!r} is damaged: its output {graph.output!r} is no node")
+    return SpikingNet(graph, data["provenance"]).eval()
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    """The header of a saved network, its nodes as specs."""
+    try:
+        data = json.loads(text)
+        if data["format"] == FORMAT:
+            parts = {name: data[name] for name in ("output", "input_shape", "provenance")}
+            return parts | {"nodes": tuple(from_json(node) for node in data["nodes"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileError(
+            f"{str(path)!r} has a damaged header: {error!r}", instead="rheobase.save(path, net) writes files that load"
+        ) from error
+    raise FileError(f"{str(path)!r} has format {data['format']}, this version reads {FORMAT}")

@@ -75,13 +75,13 @@ class Given:
 
     def fit(self, histogram: Histogram, bound: float | None, index: int) -> Tensor:
         if not isinstance(self.theta0, tuple):
-            return torch.tensor([self.theta0])
+            return torch.tensor([self.theta0], dtype=torch.float64)
         if index >= len(self.theta0):
             raise ConversionError(
                 f"Given has {len(self.theta0)} thresholds, and the network has more activations",
                 instead="one threshold for each activation, in the order of the network",
             )
-        return torch.tensor([self.theta0[index]])
+        return torch.tensor([self.theta0[index]], dtype=torch.float64)
 
 
 @spec(kw_only=False)
@@ -95,7 +95,9 @@ class Learned:
         return self.otherwise.channelwise
 
     def fit(self, histogram: Histogram, bound: float | None, index: int) -> Tensor:
-        return self.otherwise.fit(histogram, bound, index) if bound is None else torch.tensor([bound])
+        if bound is None:
+            return self.otherwise.fit(histogram, bound, index)
+        return torch.tensor([bound], dtype=torch.float64)
 
 
 def _alive(theta0: Tensor) -> Tensor:
