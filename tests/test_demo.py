@@ -95,6 +95,7 @@ def test_interrupted_in_the_middle(tmp_path: Path) -> None:
     running = subprocess.Popen([sys.executable, "-c", main], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while running.poll() is None and not (tmp_path / "out" / "demo.json").exists():
         time.sleep(0.02)
+    time.sleep(0.1)  # for the program to know, too, that the file is there
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=120)
     assert running.returncode == 130

@@ -32,6 +32,24 @@ def test_every_committed_result_is_of_all_test_images_and_says_where_it_comes_fr
         assert curve.provenance["calibration_samples"] == 512
 
 
+def committed(label: str) -> list[Curve]:
+    """The committed curves of a method, one for each network that has it and the baselines below."""
+    wanted = [EVIDENCE / net / f"{recipe.slug(label)}.json" for net in recipe.NETS]
+    return [Curve.from_json(json.loads(path.read_text())) for path in wanted if path.exists()]
+
+
+def test_the_half_start_gains_at_every_step_up_to_32():
+    pairs = list(zip(committed("OPI, 99.9"), committed("percentile 99.9"), strict=False))
+    assert pairs
+    for half, zero in pairs:
+        assert (half.accuracy[:32] > zero.accuracy[:32]).all()
+
+
+def test_msat_is_above_max_norm_by_more_than_10_points_at_32():
+    for msat, weak in zip(committed("MSAT"), committed("max-norm"), strict=False):
+        assert msat.accuracy[31] > weak.accuracy[31] + 0.10
+
+
 @pytest.mark.shared
 def test_the_recipe_makes_keeps_and_shows_a_result(shared, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("RHEOBASE_DATA", str(shared / "data"))

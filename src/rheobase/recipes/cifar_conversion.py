@@ -61,6 +61,8 @@ METHODS = {
     "MSAT normalised": methods.msat(replace(MSAT_RESNET20_CIFAR10, normalised=True)),
     "burst 5": methods.burst(5),
     "OPI, 99.9, channels": methods.opi(Percentile(99.9, channelwise=True)),
+    "MSAT, ResNet-20 constants": methods.msat_resnet20(),
+    "MSAT, VGG-16 constants": methods.msat(),
     "constant 0.2, burst 5": Method(threshold=Fixed(0.2), alphabet=burst(5)),
 }
 QUANTISED = "quantised ANN, K = T"
