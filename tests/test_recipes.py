@@ -46,7 +46,10 @@ def test_the_half_start_gains_at_every_step_up_to_32():
 
 
 def test_msat_is_above_max_norm_by_more_than_10_points_at_32():
-    for msat, weak in zip(committed("MSAT"), committed("max-norm"), strict=False):
+    pairs = list(zip(committed("MSAT"), committed("max-norm"), strict=False))
+    if not pairs:
+        pytest.skip("no MSAT row is committed yet: make evidence")
+    for msat, weak in pairs:
         assert msat.accuracy[31] > weak.accuracy[31] + 0.10
 
 
