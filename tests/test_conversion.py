@@ -73,6 +73,11 @@ def preactivation(m: Net, x: Tensor) -> Tensor:
     return flat(F.relu(y + x))
 
 
+def preactivation_by_position(m: Net, x: Tensor) -> Tensor:
+    y = m.a(F.relu(x, True))
+    return flat(F.relu(y + x))
+
+
 def overwriting(m: Net, x: Tensor) -> Tensor:
     h = m.a(m.act(x))
     h += x
@@ -90,6 +95,7 @@ BODIES: dict[str, tuple[Callable[[Net, Tensor], Tensor], int]] = {
     "norm with two readers": (lambda m, x: flat(m.act(m.n1(x) + x)), 1),
     "norm before convolution": (lambda m, x: flat(m.act(m.a(m.n1(m.act(x))))), 2),
     "pre-activation in place": (preactivation, 2),
+    "pre-activation in place, by position": (preactivation_by_position, 2),
     "sum and activation in place": (overwriting, 2),
     "grouped, dilated, same padding": (lambda m, x: m.act(m.depthwise(m.act(x))).mean((2, 3)), 2),
     "max pooling": (lambda m, x: flat(F.max_pool2d(m.act(m.a(m.pool(m.act(x)))), 3, 2, 1)), 2),

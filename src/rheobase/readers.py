@@ -28,6 +28,20 @@ class Refusal(Exception):
         self.why, self.instead = why, instead
 
 
+def read_as(module: nn.Module) -> type | None:
+    """The class whose reader fits a module: its own, or a base of which it changes nothing but its making."""
+    overridden: set[str] = set()
+    for cls in type(module).__mro__:
+        if cls in READERS and not any(callable(getattr(cls, name, None)) for name in overridden):
+            return cls
+        overridden |= set(vars(cls)) - _INERT
+    return None
+
+
+_INERT = {"__init__", "__module__", "__doc__", "__annotations__", "__repr__", "extra_repr", "reset_parameters"}
+"""What a subclass may define without computing anything else than its base."""
+
+
 def reads(*spellings: Any) -> Callable[[Reader], Reader]:
     """Register a reader for module types, functions and method names."""
 
@@ -67,8 +81,8 @@ class Call:
     def in_place(self) -> bool:
         target = self.node.target
         method = self.node.op == "call_method" and str(target).endswith("_") and not str(target).endswith("__")
-        function = target in (operator.iadd, F.relu_, torch.relu_)
-        return method or function or bool(self.option("inplace", None, False))
+        function = target is operator.iadd or str(getattr(target, "__name__", "")).endswith("_")
+        return method or function or bool(self.option("inplace", _INPLACE.get(target), False))
 
     def name(self, node: Any) -> str:
         """The graph node of a traced tensor."""
@@ -81,11 +95,12 @@ class Call:
         return map_arg(arg, lambda n: self.runs[0][n])
 
     def option(self, name: str, position: int | None, default: Any = None) -> Any:
-        """An attribute of the module, or the argument of the function by name or position."""
+        """An attribute of the module, or the argument of the function by name (torch's or numpy's) or position."""
         if self.module is not None:
             return getattr(self.module, name, default)
-        if name in self.node.kwargs:
-            return self.value(self.node.kwargs[name])
+        for spelling in (name, _NUMPY.get(name)):
+            if spelling in self.node.kwargs:
+                return self.value(self.node.kwargs[spelling])
         if position is not None and len(self.node.args) > position:
             return self.value(self.node.args[position])
         return default
@@ -101,8 +116,16 @@ class Call:
         return dim % (rank or self.rank)
 
 
+_INPLACE: dict[Any, int] = {F.relu: 1, F.relu6: 1, F.hardtanh: 3}
+"""Where functions take `inplace` by position."""
+_NUMPY: dict[str, str] = {"dim": "axis", "keepdim": "keepdims", "dim0": "axis0", "dim1": "axis1"}
+"""The second name under which torch takes an argument."""
+
+
 def _tuple(value: Any, n: int) -> tuple[int, ...]:
-    return (int(value),) * n if isinstance(value, int) else tuple(int(v) for v in value)
+    """One number for each of n axes; a number, or a list of one, stands for all of them."""
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return tuple(int(v) for v in (values * n if len(values) == 1 else values))
 
 
 @reads(
@@ -175,17 +198,17 @@ def relu6(call: Call) -> Lowered:
     return ops.Rectify(bound=6.0), {}, call.inputs
 
 
-@reads(nn.Hardtanh, F.hardtanh)
+@reads(nn.Hardtanh, F.hardtanh, F.hardtanh_)
 def hardtanh(call: Call) -> Lowered:
     return _clip(call, call.option("min_val", 1, -1.0), call.option("max_val", 2, 1.0))
 
 
-@reads(torch.clamp, torch.clip, "clamp", "clamp_", "clip", "clip_")
+@reads(torch.clamp, torch.clamp_, torch.clip, torch.clip_, "clamp", "clamp_", "clip", "clip_")
 def clamp(call: Call) -> Lowered:
     return _clip(call, call.option("min", 1), call.option("max", 2))
 
 
-@reads("clamp_min", "clamp_min_", torch.clamp_min)
+@reads("clamp_min", "clamp_min_", torch.clamp_min, torch.clamp_min_)
 def clamp_min(call: Call) -> Lowered:
     return _clip(call, call.option("min", 1), None)
 

@@ -12,15 +12,14 @@ from torch import Tensor, fx, nn
 
 from .errors import ConversionError, InputError
 from .graph import INPUT, Graph, Node
-from .modules import QCFS, Clip
-from .readers import READERS, Call, Refusal
+from .readers import READERS, Call, Refusal, read_as
 
 
 class _Tracer(fx.Tracer):
     record_stack_traces = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (Clip, QCFS)) or super().is_leaf_module(m, module_qualified_name)
+        return read_as(m) is not None or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace(ann: nn.Module, example: Tensor) -> Graph:
@@ -104,6 +103,7 @@ class _Lowering:
         self.nodes: dict[str, Node] = {}
         self.tensors: dict[str, dict[str, Tensor]] = {}
         self.names: dict[fx.Node, str] = {}  # the graph node that stands for each traced value
+        self.constants: set[fx.Node] = set()
         refused: list[tuple[fx.Node, Refusal]] = []
         output = ""
         for node in self.traced.nodes:
@@ -112,7 +112,7 @@ class _Lowering:
                     output = self.answer(node)
                 elif node.op == "placeholder":
                     self.placeholder(node)
-                elif isinstance(self.runs[0][node], Tensor) and node.op != "get_attr":
+                elif isinstance(self.runs[0][node], Tensor) and not self.fixed(node):
                     self.lower(node)
             except Refusal as refusal:
                 refused.append((node, refusal))
@@ -120,6 +120,15 @@ class _Lowering:
         if refused:
             raise _refused(self.ann, refused)
         return self.pruned(output)
+
+    def fixed(self, node: fx.Node) -> bool:
+        """A value that does not depend on the input, such as a standardised weight: computed once, for its readers."""
+        if node.op != "get_attr" and not all(source in self.constants for source in node.all_input_nodes):
+            return False
+        if not torch.equal(*(run[node] for run in self.runs)):
+            raise Refusal("it differs from call to call", "randomness in training mode only")
+        self.constants.add(node)
+        return True
 
     def placeholder(self, node: fx.Node) -> None:
         if not isinstance(self.runs[0].get(node), Tensor):
@@ -140,7 +149,7 @@ class _Lowering:
         """One traced call becomes a graph node, or stands for the node it reads (identity, dropout)."""
         module = self.ann.get_submodule(str(node.target)) if node.op == "call_module" else None
         call = Call(node, module, self.runs, self.names)
-        key = type(module) if module is not None else node.target
+        key = read_as(module) if module is not None else node.target
         reader = READERS.get(key)
         if reader is None:
             raise Refusal("it has no spiking counterpart in this library", "see the operations in rheobase.ops")
