@@ -21,12 +21,13 @@ evidence: .venv/ready
 readme: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_conversion --table README.md
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt setup.py $(wildcard csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "rheobase needs Python >= 3.11; write: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt 'setuptools>=77' torch numpy
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
 
 clean:
-	rm -rf .venv build *.egg-info src/*.egg-info
+	rm -rf .venv build *.egg-info src/*.egg-info src/rheobase/kernels/*.so

@@ -167,6 +167,16 @@ def test_a_folder_is_spread_over_its_classes(here: Path, capsys: pytest.CaptureF
     assert float(cli.samples(normalised, lambda stage, n, of: None)[0].min()) == -1.0
 
 
+def test_kernels(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["kernels"]) == 0
+    assert "reference" in capsys.readouterr().out
+    assert main(["kernels", "--snn", "snn.safetensors", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    best = "cpu" if found["kernels"]["cpu"].startswith("runs with") else "reference"
+    snn = rb.load("snn.safetensors")
+    assert {n: one["kernel"] for n, one in found["layers"].items()} == {n: best for n, _ in snn.sites()}
+
+
 def test_methods(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods"]) == 0
     text = capsys.readouterr().out

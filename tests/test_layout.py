@@ -15,7 +15,7 @@ RANKS = (
     "version errors spec files",
     "membrane histogram alphabet threshold scale initial reset gate leak",
     "neuron",
-    "kernels.reference kernels",
+    "kernels.cpu kernels.reference kernels",
     "modules ops graph fold",
     "method methods network",
     "readers trace observe refine message",

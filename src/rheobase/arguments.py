@@ -47,6 +47,7 @@ def parsers(commands: Commands) -> tuple[Parser, dict[str, Parser]]:
     made["demo"].add_argument("--out", type=Path, default=Path("demo-results"), help="folder for results (%(default)s)")
     made["demo"].add_argument("--seed", type=int, default=0, help="of the split and the training (%(default)s)")
     made["cite"].add_argument("method", nargs="+", help="named methods, as `rheobase methods` lists them")
+    made["kernels"].add_argument("--snn", type=Path, help="what `rheobase convert` wrote")
     _convert_options(made["convert"])
     _evaluate_options(made["evaluate"])
     return top, made

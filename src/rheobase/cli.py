@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import data, demo, methods, plot, table
+from . import data, demo, kernels, methods, plot, table
 from .arguments import parse
 from .checkpoint import network
 from .cite import bibtex, cited_in, keys
@@ -212,6 +212,23 @@ def run_evaluate(options: argparse.Namespace, terminal: Terminal) -> None:
     terminal.result(curve.to_json(), table.curve(curve), text=text)
 
 
+def run_kernels(options: argparse.Namespace, terminal: Terminal) -> None:
+    """Which kernels this machine has, and with --snn which of them runs each layer."""
+    there = {
+        "cpu": kernels.cpu.MISSING or f"runs with {kernels.cpu.instruction_set()} instructions",
+        "reference": "runs",
+    }
+    rows, found = list(there.items()), {"kernels": there, "layers": {}}
+    if options.snn is not None:
+        snn = load(options.snn)
+        with torch.inference_mode():
+            chosen = kernels.explain(snn, torch.zeros(1, *snn.input_shape))
+        found["layers"] = {name: choice._asdict() for name, choice in chosen.items()}
+        declined = {n: "; ".join(f"{k} declines: {why}" for k, why in c.declined.items()) for n, c in chosen.items()}
+        rows += [(name, f"{choice.kernel}\n{declined[name]}".strip()) for name, choice in chosen.items()]
+    terminal.result(found, Table("kernels, the first that takes a layer runs it", ("name", ""), rows, numeric=False))
+
+
 def settings_of(name: str) -> dict[str, bool | int | float]:
     """What `--set` can change of a named method: its arguments that are plain values, with their defaults."""
     defaults = {k: p.default for k, p in inspect.signature(methods.NAMED[name]).parameters.items()}
@@ -274,6 +291,7 @@ COMMANDS = {
     "methods": run_methods,
     "convert": run_convert,
     "evaluate": run_evaluate,
+    "kernels": run_kernels,
     "cite": run_cite,
 }
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .energy import HOROWITZ, Costs
 from .errors import InputError, context
+from .kernels import cpu
 from .measure import NOT_COUNTED, Ledger
 from .network import SpikingNet
 from .observe import check_input
@@ -111,20 +112,22 @@ def evaluate(
 def _hits(net: SpikingNet, ledger: Ledger, x: Tensor, y: Tensor, chunk: int | None, index: int) -> Tensor:
     """How many samples are right after each step."""
     x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
-    hits = []
-    for ys in net.present(x, ledger.steps, ledger, chunk):
-        _check_labels(y, ys, index)
-        hits.append((ys.argmax(2) == y).sum(1).cpu())
-    return torch.cat(hits)
+    _check_labels(net, x, y, index)
+    correct = torch.zeros(ledger.steps, dtype=torch.int64)
+    for images, labels in zip(x.split(net.together), y.split(net.together), strict=True):
+        hits = [(ys.argmax(2) == labels).sum(1).cpu() for ys in net.present(images, ledger.steps, ledger, chunk)]
+        correct += torch.cat(hits)
+    return correct
 
 
-def _check_labels(y: Tensor, ys: Tensor, index: int) -> None:
-    if ys.ndim != 3:
-        raise InputError(f"the network answers {tuple(ys.shape[1:])}, expected [N, classes]")
-    if y.shape != ys.shape[1:2] or y.is_floating_point() or not bool(((y >= 0) & (y < ys.shape[2])).all()):
+def _check_labels(net: SpikingNet, x: Tensor, y: Tensor, index: int) -> None:
+    shape = net.output_shape
+    if len(shape) != 1:
+        raise InputError(f"the network answers {('N', *shape)}, expected [N, classes]")
+    if y.shape != x.shape[:1] or y.is_floating_point() or not bool(((y >= 0) & (y < shape[0])).all()):
         raise InputError(
             f"the labels of batch {index} are {y.dtype} {tuple(y.shape)}, from {y.min().item()} to {y.max().item()}",
-            why=f"they must be {len(ys[0])} class indices from 0 to {ys.shape[2] - 1}",
+            why=f"they must be {len(x)} class indices from 0 to {shape[0] - 1}",
         )
 
 
@@ -168,4 +171,5 @@ def versions() -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "kernels": "reference" if cpu.MISSING else f"cpu ({cpu.instruction_set()})",
     }

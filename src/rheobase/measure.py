@@ -21,6 +21,10 @@ NOT_COUNTED = (
 )
 
 
+KEEPING = (ops.Scale, ops.Reshape, ops.Permute)
+"""Carriers that pass on every message they read, and no other."""
+
+
 class Ledger:
     """Counts of a run, per step and summed over samples, as float64 `[steps]`.
 
@@ -56,6 +60,8 @@ class Ledger:
                 events = _per_step(seen.emission.letters != 0)
             self.events[at] += events
             self._units[node.name] = letters if node.op.letters else events
+        elif isinstance(node.op, KEEPING) and node.inputs[0] in self._units:
+            self._units[node.name] = self._units[node.inputs[0]]
         elif isinstance(node.op, (*ops.SYNAPSES, ops.Add)):
             for name, xs in zip(node.inputs, seen.xs, strict=True):
                 self.synapse(node.name, name, xs, at)
@@ -75,7 +81,7 @@ class Ledger:
 
 def _per_step(letters: Tensor) -> Tensor:
     """The sum over samples and neurons at each step; exact, since one sample's letters fit a float32."""
-    return letters.flatten(2).sum(2).sum(1, dtype=torch.float64).cpu()
+    return letters.sum(tuple(range(2, letters.ndim))).sum(1, dtype=torch.float64).cpu()
 
 
 def macs(net: SpikingNet, node: Node) -> float:

@@ -17,6 +17,7 @@ from . import ops
 from .errors import FileError, InputError
 from .files import write
 from .graph import INPUT, Graph, Node
+from .membrane import Tensors
 from .neuron import Emission, Neuron
 from .spec import from_json, to_json
 
@@ -66,7 +67,8 @@ class SpikingNet(nn.Module):
         super().__init__()
         self.provenance = provenance or {}
         self.graph_nodes, self.output, self.input_shape = graph.nodes, graph.output, graph.input_shape
-        self._spent = graph.spent()
+        self._spent, self._sparse = graph.spent(), _sparse(graph.nodes)
+        self._largest = max(math.prod(node.shape) for node in graph.nodes)
         self.nodes = nn.Module()
         for name, tensors in graph.tensors.items():
             holder = _holder(self.nodes, name)
@@ -96,7 +98,7 @@ class SpikingNet(nn.Module):
             elif isinstance(node.op, ops.MaxPool):
                 ys, memory[node.name] = node.op.scan(weights, inputs[0], before)
             else:
-                ys = _over_time(node.op, weights, inputs)
+                ys = _over_time(node.op.on_events if node.name in self._sparse else node.op, weights, inputs)
             values[node.name] = ys
             if visit:
                 visit(Visit(state.t if state else 0, node, inputs, ys, emission, memory.get(node.name)))
@@ -112,12 +114,21 @@ class SpikingNet(nn.Module):
         By itself a piece is as long as the largest layer stays near 2 million numbers, which also is fastest on a CPU.
         """
         if chunk is None:
-            largest = max(math.prod(node.shape) for node in self.graph_nodes) * len(x)
-            chunk = max(1, 2_000_000 // largest)
+            chunk = max(1, 2_000_000 // (self._largest * len(x)))
         xs, state = constant(x, steps), None
         for start in range(0, steps, chunk):
             ys, state = self.run(xs[start : start + chunk], state, visit)
             yield ys
+
+    @property
+    def together(self) -> int:
+        """How many samples at once are fastest: on a CPU few enough for the caches, about 4 steps in a piece."""
+        return max(1, (500_000 if next(self.parameters()).device.type == "cpu" else 50_000_000) // self._largest)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of one answer, without time and batch."""
+        return next(node.shape for node in self.graph_nodes if node.name == self.output)
 
     def readout(self, ys: Tensor, state: State | None, memory: dict[str, Any]) -> tuple[Tensor, State]:
         """The mean of the outputs up to each step."""
@@ -136,6 +147,11 @@ class SpikingNet(nn.Module):
         if module is None:
             return {}
         return {k: v for k, v in (*module._parameters.items(), *module._buffers.items()) if v is not None}
+
+    def tensors(self, name: str) -> Tensors:
+        """The tensors of the neurons of a spiking layer."""
+        weights = self.weights(name)
+        return Tensors(**{key: weights[key] for key in Tensors._fields if key in weights})
 
     def sites(self) -> Iterator[tuple[str, Neuron]]:
         """The spiking layers in order: name and neuron."""
@@ -189,7 +205,17 @@ def _holder(root: nn.Module, name: str) -> nn.Module:
     return root
 
 
-def _over_time(op: ops.Op, weights: Mapping[str, Tensor], inputs: list[Tensor]) -> Tensor:
+def _sparse(nodes: tuple[Node, ...]) -> set[str]:
+    """The convolutions whose input is spikes, as they left the neurons, side by side or the larger of several."""
+    carriers = (ops.Reshape, ops.Permute, ops.Slice, ops.Pad, ops.Concat, ops.Scale, ops.Add, ops.MaxPool)
+    events: set[str] = set()
+    for node in nodes:
+        if isinstance(node.op, ops.Spike) or (isinstance(node.op, carriers) and events.issuperset(node.inputs)):
+            events.add(node.name)
+    return {node.name for node in nodes if isinstance(node.op, ops.Conv) and events.issuperset(node.inputs)}
+
+
+def _over_time(op: Callable[..., Tensor], weights: Mapping[str, Tensor], inputs: list[Tensor]) -> Tensor:
     """A memoryless op on `[T, N, ...]`: on all steps at once, or once if nothing changes in time."""
     steps, batch = inputs[0].shape[:2]
     if all(x.stride(0) == 0 for x in inputs):

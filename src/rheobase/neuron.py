@@ -92,6 +92,18 @@ def emissions(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None =
 
     The amplitude is `[T, N, ...]` where the threshold rule is graded, otherwise the constant that broadcasts.
     """
+    m = begin(neuron, tensors, xs, m)
+    letters, amplitudes = [], []
+    for x in xs.unbind(0):
+        emission, m = fire(neuron, tensors, x, m)
+        letters.append(emission.letters)
+        amplitudes.append(emission.amplitude)
+    amplitude = in_time(amplitudes) if neuron.threshold.graded else amplitudes[0]
+    return Emission(in_time(letters), amplitude), m
+
+
+def begin(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> Membrane:
+    """The memory with which a run over `xs` begins: `m`, or a fresh one. Refuses what is no run."""
     if xs.ndim < 2 or len(xs) == 0:
         raise InputError(
             f"a run needs drives [T, N, ...] with T >= 1, got shape {tuple(xs.shape)}",
@@ -105,13 +117,7 @@ def emissions(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None =
             why="memory belongs to the samples it was made with",
             instead="pass no memory to start new samples",
         )
-    letters, amplitudes = [], []
-    for x in xs.unbind(0):
-        emission, m = fire(neuron, tensors, x, m)
-        letters.append(emission.letters)
-        amplitudes.append(emission.amplitude)
-    amplitude = in_time(amplitudes) if neuron.threshold.graded else amplitudes[0]
-    return Emission(in_time(letters), amplitude), m
+    return m
 
 
 def in_time(steps: list[Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .kernels import choose
+from .kernels import choose, cpu
 from .membrane import Membrane, Tensors
 from .neuron import Emission, Neuron, in_time
 from .spec import spec
@@ -44,6 +44,13 @@ class Conv:
         conv = (F.conv1d, F.conv2d, F.conv3d)[weight.ndim - 3]
         padding = self.padding if isinstance(self.padding, str) else list(self.padding)
         return conv(xs[0], weight, weights.get("bias"), list(self.stride), padding, list(self.dilation), self.groups)
+
+    def on_events(self, weights: Weights, *xs: Tensor) -> Tensor:
+        """The same for an input that is mostly zero; the sum runs in the order of the input."""
+        weight, padding = weights["weight"], self.padding
+        if isinstance(padding, str) or not cpu.convolves(xs[0], weight, self.dilation, self.groups):
+            return self(weights, *xs)
+        return cpu.convolve(xs[0], weight, weights.get("bias"), self.stride, padding, self.dilation)
 
 
 @spec
@@ -246,4 +253,4 @@ class Spike:
     def scan(self, weights: Weights, xs: Tensor, memory: Membrane | None) -> tuple[Emission, Membrane]:
         """The letters `[T, N, ...]` and what each is worth, by the first kernel that takes the neuron."""
         tensors = Tensors(**{name: weights[name] for name in Tensors._fields if name in weights})
-        return choose(self.neuron).run(self.neuron, tensors, xs, memory)
+        return choose(self.neuron, tensors, xs).run(self.neuron, tensors, xs, memory)

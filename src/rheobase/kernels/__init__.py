@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 from ..membrane import Membrane, Tensors
 from ..neuron import Emission, Neuron
-from . import reference
+from . import cpu, reference
 
 
 class Kernel(NamedTuple):
     """A way to run a neuron for T steps.
 
-    declines: why this kernel does not take a neuron, or "" if it does.
+    declines(neuron, tensors, xs): why this kernel does not take such a run, or "" if it does; without tensors and
+    drives, why it never takes the neuron.
     """
 
     name: str
     run: Callable[[Neuron, Tensors, Tensor, Membrane | None], tuple[Emission, Membrane]]
-    declines: Callable[[Neuron], str]
+    declines: Callable[[Neuron, Tensors | None, Tensor | None], str]
 
 
-KERNELS: list[Kernel] = [Kernel("reference", reference.run, reference.declines)]
+KERNELS: list[Kernel] = [
+    Kernel("cpu", cpu.run, cpu.declines),
+    Kernel("reference", reference.run, reference.declines),
+]
 
 
-def choose(neuron: Neuron) -> Kernel:
-    """The first kernel of the list that takes the neuron."""
-    return next(kernel for kernel in KERNELS if not kernel.declines(neuron))
+def choose(neuron: Neuron, tensors: Tensors | None = None, xs: Tensor | None = None) -> Kernel:
+    """The first kernel of the list that takes the run."""
+    return next(kernel for kernel in KERNELS if not kernel.declines(neuron, tensors, xs))
 
 
 class Choice(NamedTuple):
@@ -40,14 +44,32 @@ class Choice(NamedTuple):
 
 class _Spiking(Protocol):
     def sites(self) -> Iterator[tuple[str, Neuron]]: ...
+    def present(self, x: Tensor, steps: int, visit: Callable[[Any], None]) -> Iterator[Tensor]: ...
+    def tensors(self, name: str) -> Tensors: ...
 
 
 def explain(net: _Spiking, images: Tensor | None = None) -> dict[str, Choice]:
     """For each spiking layer of a network the kernel that runs it, and the reason of every kernel that declines.
 
-    images: an example input; kernels that look at shapes or devices may need it.
+    images: an example input `[N, ...]`; kernels look at dtype, device and layout, and it is run for one step.
     """
-    return {
-        name: Choice(choose(neuron).name, {k.name: why for k in KERNELS if (why := k.declines(neuron))})
-        for name, neuron in net.sites()
+    asked: dict[str, tuple[Neuron, Tensors | None, Tensor | None]] = {
+        n: (neuron, None, None) for n, neuron in net.sites()
     }
+
+    def see(visit: Any) -> None:
+        if visit.node.name in asked:
+            asked[visit.node.name] = (visit.node.op.neuron, net.tensors(visit.node.name), visit.xs[0])
+
+    if images is not None:
+        list(net.present(images, 1, see))
+    return {name: _choice(*question) for name, question in asked.items()}
+
+
+def _choice(neuron: Neuron, tensors: Tensors | None, xs: Tensor | None) -> Choice:
+    declined: dict[str, str] = {}
+    for kernel in KERNELS:
+        if not (why := kernel.declines(neuron, tensors, xs)):
+            return Choice(kernel.name, declined)
+        declined[kernel.name] = why
+    raise AssertionError("the reference declines nothing")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
+from ..membrane import Tensors
 from ..neuron import Neuron, emissions
 
 run = emissions
 
 
-def declines(neuron: Neuron) -> str:
+def declines(neuron: Neuron, tensors: Tensors | None = None, xs: Tensor | None = None) -> str:
     """Never: what no other kernel takes runs here."""
     return ""

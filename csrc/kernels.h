@@ -1,0 +1,123 @@
+// What the kernels are asked, and the kernels for each instruction set.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define RHEOBASE_X86 1
+#include <immintrin.h>
+#endif
+
+enum Rule { FIXED, MSAT, RECIPROCAL, EXPONENTIAL, RAMP };
+enum Letters { BINARY, UNIFORM, TABLE };
+
+// T steps of `size` neurons of one kind. Drives at xs + step * stride (stride 0: constant); letters and amplitude
+// [steps, size]; v and total [size] are read and written. theta0 has `period` values that repeat, or one if `shared`.
+struct NeuronRun {
+  const float* xs;
+  float* letters;
+  float* amplitude;  // null: not wanted
+  float* v;
+  float* total;  // MSAT: the sum of v so far; null: not wanted
+  const float* theta0;
+  bool shared;
+  int64_t steps, stride, size, period, t;
+  int rule, alphabet, rungs;
+  bool normalised, hard;
+  float leak, value;
+  const float* constants;
+  const float* levels;
+  const float* heights;
+};
+
+// y = conv(x) + bias, both channels last. An input column at distance `right` from the padded edge belongs to the phase
+// `right % stride_w`, which shares its kernel columns; weights are packed [kernel_h][phase][channels][span], a span being
+// the phase's kernel columns from the furthest to the nearest, each with all outputs, filled up to `vectors` vectors.
+struct EventConv {
+  const float* x;
+  float* y;
+  const float* weights;
+  const float* bias;
+  int64_t height, width, channels, out_h, out_w, outputs;
+  int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h;
+  int64_t halo, padded_w;     // columns before the first output; columns in all
+  int64_t vectors;            // vectors in a span
+  int64_t kernel_step;        // from one kernel row to the next
+  const int64_t* spans;       // for each phase: where its weights begin
+  const int64_t* furthest;    // for each phase: its furthest kernel column
+};
+
+// Zeroed floats that begin on a cache line.
+class Aligned {
+ public:
+  explicit Aligned(size_t size = 0) : held_(size + 16) {}
+  float* data() { return held_.data() + (64 - reinterpret_cast<uintptr_t>(held_.data()) % 64) % 64 / 4; }
+  float& operator[](size_t k) { return data()[k]; }
+
+ private:
+  std::vector<float> held_;
+};
+
+// For each mask of 8 lanes the lanes it holds, a byte each.
+struct Packing {
+  uint64_t order[256];
+  Packing() {
+    for (int mask = 0; mask < 256; mask++) {
+      order[mask] = 0;
+      for (int lane = 0, at = 0; lane < 8; lane++)
+        if (mask >> lane & 1) order[mask] |= static_cast<uint64_t>(lane) << 8 * at++;
+    }
+  }
+};
+static const Packing packing;
+
+namespace plain {
+#define LANES 4
+#include "lanes.h"
+#include "neuron.h"
+#include "events.h"
+#undef LANES
+}  // namespace plain
+
+#ifdef RHEOBASE_X86
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma,bmi,bmi2,popcnt"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,bmi,bmi2,popcnt")
+#endif
+namespace avx2 {
+#define LANES 8
+#define RHEOBASE_AVX2
+#include "lanes.h"
+#include "neuron.h"
+#include "events.h"
+#undef RHEOBASE_AVX2
+#undef LANES
+}  // namespace avx2
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi,bmi2,popcnt"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi,bmi2,popcnt")
+#endif
+namespace avx512 {
+#define LANES 16
+#define RHEOBASE_AVX512
+#include "lanes.h"
+#include "neuron.h"
+#include "events.h"
+#undef RHEOBASE_AVX512
+#undef LANES
+}  // namespace avx512
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

@@ -1,0 +1,96 @@
+// The law of `rheobase.neuron`, T steps in one pass: the potential stays in registers, each operation in the order and
+// rounding of the reference. Included once for each instruction set, like `lanes.h`.
+
+template <int RULE>
+static inline F threshold(const NeuronRun& run, F theta0, F x, F v, F total, int64_t t) {
+  const float* c = run.constants;
+  if constexpr (RULE == FIXED) return theta0 * c[0];
+  if constexpr (RULE == MSAT) {
+    if (t == 0) return theta0;
+    const float alpha = c[0], k_a = c[1], k_i = c[2], C = c[3], tau_mp = c[4], tau_rd = c[5], guard = c[6];
+    F base = theta0, stages = all(0.0f), d = v - total * (1.0f / static_cast<float>(t));
+    if (run.normalised) base = all(1.0f), d = d / theta0, x = x / theta0;
+    if (tau_mp != 0) stages = tau_mp * (fma(all(alpha), d, k_a * softplus(d * (1.0f / k_i))) - base);
+    if (tau_rd != 0) stages = stages + tau_rd * exp(x * (-1.0f / C));
+    return theta0 * greatest(sigmoid(stages), all(guard));
+  }
+  const float beta = c[0], rho = c[1];
+  F q = greatest(x, all(0.0f)) / theta0, g;
+  if constexpr (RULE == RECIPROCAL) g = 1.0f / (1.0f + beta * q);
+  if constexpr (RULE == EXPONENTIAL) g = exp(-beta * q);
+  if constexpr (RULE == RAMP) g = greatest(1.0f - beta * q, all(0.0f));
+  return theta0 * greatest(g, all(rho));
+}
+
+template <int LETTERS>
+static inline F fire(const NeuronRun& run, F u, F theta) {
+  if constexpr (LETTERS == BINARY) return choose(u >= theta, all(1.0f), all(0.0f));
+  F r = u / theta;
+  if constexpr (LETTERS == UNIFORM) return trunc(least(greatest(r, all(0.0f)), all(static_cast<float>(run.rungs))));
+  F s = all(0.0f);
+  for (int k = 0; k < run.rungs; k++) s = s + choose(r >= run.levels[k], all(run.heights[k]), all(0.0f));
+  return s;
+}
+
+// Elements [i, i + n) of the flat step, all T steps: n is BLOCK * W, or less than W if not FULL.
+template <int RULE, int LETTERS, int BLOCK, bool FULL>
+static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n) {
+  const bool sums = RULE == MSAT && run.total;
+  const int width = FULL ? W : n;
+  F v[BLOCK], total[BLOCK], base[BLOCK];
+  for (int b = 0; b < BLOCK; b++) {
+    v[b] = load(run.v + i + b * W, width, 0.0f);
+    base[b] = run.shared ? all(*theta0) : load(theta0 + b * W, width, 1.0f);
+    total[b] = sums ? load(run.total + i + b * W, width, 0.0f) : all(0.0f);
+  }
+  for (int64_t step = 0; step < run.steps; step++) {
+    const float* xs = run.xs + step * run.stride + i;
+    float* letters = run.letters + step * run.size + i;
+    for (int b = 0; b < BLOCK; b++) {
+      F x = load(xs + b * W, width, 0.0f);
+      F u = run.leak == 1.0f ? v[b] + x : run.leak * v[b] + x;
+      F theta = threshold<RULE>(run, base[b], x, v[b], total[b], run.t + step);
+      F s = fire<LETTERS>(run, u, theta);
+      F removed = s * theta;
+      v[b] = run.hard ? choose(removed != 0.0f, all(run.value), u) : u - removed;
+      if (sums) total[b] = total[b] + v[b];
+      store(letters + b * W, s, width);
+      if (run.amplitude) store(run.amplitude + step * run.size + i + b * W, theta, width);
+    }
+  }
+  for (int b = 0; b < BLOCK; b++) {
+    store(run.v + i + b * W, v[b], width);
+    if (sums) store(run.total + i + b * W, total[b], width);
+  }
+}
+
+template <int RULE, int LETTERS>
+static void run_range(const NeuronRun& run, int64_t begin, int64_t end) {
+  constexpr int BLOCK = 4;  // chains side by side hide the latency of each
+  for (int64_t i = begin; i < end;) {
+    const int64_t at = run.shared ? 0 : i % run.period;
+    const int64_t left = run.shared ? end - i : std::min(end - i, run.period - at);
+    const int n = left >= BLOCK * W ? BLOCK * W : left >= W ? W : static_cast<int>(left);
+    if (n == BLOCK * W) neurons<RULE, LETTERS, BLOCK, true>(run, i, run.theta0 + at, n);
+    else if (n == W) neurons<RULE, LETTERS, 1, true>(run, i, run.theta0 + at, n);
+    else neurons<RULE, LETTERS, 1, false>(run, i, run.theta0 + at, n);
+    i += n;
+  }
+}
+
+template <int RULE>
+static void run_letters(const NeuronRun& run, int64_t begin, int64_t end) {
+  if (run.alphabet == BINARY) return run_range<RULE, BINARY>(run, begin, end);
+  if (run.alphabet == UNIFORM) return run_range<RULE, UNIFORM>(run, begin, end);
+  return run_range<RULE, TABLE>(run, begin, end);
+}
+
+static void run_neurons(const NeuronRun& run, int64_t begin, int64_t end) {
+  switch (run.rule) {
+    case FIXED: return run_letters<FIXED>(run, begin, end);
+    case MSAT: return run_letters<MSAT>(run, begin, end);
+    case RECIPROCAL: return run_letters<RECIPROCAL>(run, begin, end);
+    case EXPONENTIAL: return run_letters<EXPONENTIAL>(run, begin, end);
+    default: return run_letters<RAMP>(run, begin, end);
+  }
+}
