@@ -22,11 +22,12 @@ struct NeuronRun {
   float* amplitude;  // null: not wanted
   float* v;
   float* total;  // MSAT: the sum of v so far; null: not wanted
+  float* sent;   // SentCharge: the sum of what left; null: every letter leaves
   const float* theta0;
   bool shared;
   int64_t steps, stride, size, period, t;
   int rule, alphabet, rungs;
-  bool normalised, hard;
+  bool normalised, hard, with_sign, floored;
   float leak, value;
   const float* constants;
   const float* levels;

@@ -13,8 +13,6 @@ static inline I load(const int32_t* p) { return *reinterpret_cast<const Iunalign
 static inline void store(int32_t* p, I a) { *reinterpret_cast<Iunaligned*>(p) = a; }
 static inline F all(float a) { return F{} + a; }
 static inline F choose(I mask, F a, F b) { return mask ? a : b; }
-static inline F trunc(F a) { return __builtin_convertvector(__builtin_convertvector(a, I), F); }
-
 // The first n of W floats, the rest filled.
 static inline F load(const float* p, int n, float fill) {
   if (n >= W) return load(p);
@@ -44,6 +42,13 @@ static inline F fma(F a, F b, F c) { return a * b + c; }
 static inline F least(F a, F b) { return choose(a < b, a, b); }
 static inline F greatest(F a, F b) { return choose(a > b, a, b); }
 #endif
+
+static inline F trunc(F a) { return __builtin_convertvector(__builtin_convertvector(a, I), F); }
+static inline F floor(F a) {
+  F t = trunc(a);
+  return t - choose(a < t, all(1.0f), all(0.0f));
+}
+static inline F limit(F a, float low, float high) { return least(greatest(a, all(low)), all(high)); }
 
 // The lanes of `a` that are not 0, packed to the left, with their entries of `at`. Writes W of each, returns how many count.
 static inline int compress(F a, I at, float* values, int32_t* places) {

@@ -24,24 +24,41 @@ static inline F threshold(const NeuronRun& run, F theta0, F x, F v, F total, int
 
 template <int LETTERS>
 static inline F fire(const NeuronRun& run, F u, F theta) {
-  if constexpr (LETTERS == BINARY) return choose(u >= theta, all(1.0f), all(0.0f));
+  const F one = all(1.0f), none = all(0.0f);
+  if constexpr (LETTERS == BINARY) return choose(u >= theta, one, none);
   F r = u / theta;
-  if constexpr (LETTERS == UNIFORM) return trunc(least(greatest(r, all(0.0f)), all(static_cast<float>(run.rungs))));
-  F s = all(0.0f);
-  for (int k = 0; k < run.rungs; k++) s = s + choose(r >= run.levels[k], all(run.heights[k]), all(0.0f));
+  if constexpr (LETTERS == UNIFORM) {
+    const float top = static_cast<float>(run.rungs);
+    r = limit(r, run.with_sign ? -top : 0.0f, top);
+    return run.floored ? floor(r) : trunc(r);
+  }
+  F s = none;
+  float back = 0;
+  for (int k = 0; k < run.rungs; k++) {
+    const F height = all(run.heights[k]);
+    s = s + choose(r >= run.levels[k], height, none);
+    if (run.with_sign) s = s - (run.floored ? choose(-r > back, height, none) : choose(-r >= run.levels[k], height, none));
+    back += run.heights[k];
+  }
   return s;
+}
+
+// The most negative letter that charge already sent allows.
+static inline F covered(const NeuronRun& run, F s, F sent, F unit) {
+  return greatest(s, -floor(limit(sent / unit, 0.0f, 1048576.0f)));
 }
 
 // Elements [i, i + n) of the flat step, all T steps: n is BLOCK * W, or less than W if not FULL.
 template <int RULE, int LETTERS, int BLOCK, bool FULL>
 static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n) {
-  const bool sums = RULE == MSAT && run.total;
+  const bool sums = RULE == MSAT && run.total, graded = run.amplitude;
   const int width = FULL ? W : n;
-  F v[BLOCK], total[BLOCK], base[BLOCK];
+  F v[BLOCK], total[BLOCK], base[BLOCK], sent[BLOCK];
   for (int b = 0; b < BLOCK; b++) {
     v[b] = load(run.v + i + b * W, width, 0.0f);
     base[b] = run.shared ? all(*theta0) : load(theta0 + b * W, width, 1.0f);
     total[b] = sums ? load(run.total + i + b * W, width, 0.0f) : all(0.0f);
+    sent[b] = run.sent ? load(run.sent + i + b * W, width, 0.0f) : all(0.0f);
   }
   for (int64_t step = 0; step < run.steps; step++) {
     const float* xs = run.xs + step * run.stride + i;
@@ -51,6 +68,11 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
       F u = run.leak == 1.0f ? v[b] + x : run.leak * v[b] + x;
       F theta = threshold<RULE>(run, base[b], x, v[b], total[b], run.t + step);
       F s = fire<LETTERS>(run, u, theta);
+      if (run.sent) {
+        F unit = graded ? theta : all(1.0f);
+        s = covered(run, s, sent[b], unit);
+        sent[b] = sent[b] + s * unit;
+      }
       F removed = s * theta;
       v[b] = run.hard ? choose(removed != 0.0f, all(run.value), u) : u - removed;
       if (sums) total[b] = total[b] + v[b];
@@ -61,6 +83,7 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
   for (int b = 0; b < BLOCK; b++) {
     store(run.v + i + b * W, v[b], width);
     if (sums) store(run.total + i + b * W, total[b], width);
+    if (run.sent) store(run.sent + i + b * W, sent[b], width);
   }
 }
 

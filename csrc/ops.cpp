@@ -38,17 +38,18 @@ float* written(const std::optional<Tensor>& tensor) { return tensor ? written(*t
 
 std::vector<float> floats(const std::vector<double>& values) { return {values.begin(), values.end()}; }
 
-void neuron(Tensor xs, Tensor v, std::optional<Tensor> total, Tensor letters, std::optional<Tensor> amplitude,
+void neuron(Tensor xs, Tensor v, std::optional<Tensor> total, std::optional<Tensor> sent, Tensor letters, std::optional<Tensor> amplitude,
             Tensor theta0, int64_t t, int64_t rule, std::vector<double> constants, bool normalised, int64_t alphabet,
-            std::vector<double> levels, std::vector<double> heights, double leak, bool hard, double value) {
+            std::vector<double> levels, std::vector<double> heights, bool with_sign, bool floored, double leak, bool hard,
+            double value) {
   const std::vector<float> c = floats(constants), l = floats(levels), h = floats(heights);
   NeuronRun run{};
   run.xs = read(xs), run.letters = written(letters), run.amplitude = written(amplitude);
-  run.v = written(v), run.total = written(total), run.theta0 = read(theta0);
+  run.v = written(v), run.total = written(total), run.sent = written(sent), run.theta0 = read(theta0);
   run.shared = theta0.numel() == 1;
   run.steps = xs.size(0), run.stride = xs.stride(0), run.size = xs.size(1), run.period = theta0.numel(), run.t = t;
   run.rule = static_cast<int>(rule), run.alphabet = static_cast<int>(alphabet), run.rungs = static_cast<int>(l.size());
-  run.normalised = normalised, run.hard = hard;
+  run.normalised = normalised, run.hard = hard, run.with_sign = with_sign, run.floored = floored;
   run.leak = static_cast<float>(leak), run.value = static_cast<float>(value);
   run.constants = c.data(), run.levels = l.data(), run.heights = h.data();
   torch::stable::parallel_for(0, run.size, 16384, [&](int64_t begin, int64_t end) {
@@ -125,9 +126,10 @@ int64_t instruction_set(int64_t set) {
 
 STABLE_TORCH_LIBRARY(rheobase, m) {
   m.def(
-      "neuron(Tensor xs, Tensor(a!) v, Tensor(b!)? total, Tensor(c!) letters, Tensor(d!)? amplitude, Tensor theta0, "
-      "int t, int rule, float[] constants, bool normalised, int alphabet, float[] levels, float[] heights, float leak, "
-      "bool hard, float value) -> ()");
+      "neuron(Tensor xs, Tensor(a!) v, Tensor(b!)? total, Tensor(c!)? sent, Tensor(d!) letters, Tensor(e!)? amplitude, "
+      "Tensor theta0, "
+      "int t, int rule, float[] constants, bool normalised, int alphabet, float[] levels, float[] heights, "
+      "bool with_sign, bool floored, float leak, bool hard, float value) -> ()");
   m.def(
       "event_conv(Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int dilation_h, Tensor(a!) y) "
       "-> ()");

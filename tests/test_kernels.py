@@ -46,6 +46,13 @@ EXACT = {
     "table": Neuron(alphabet=rb.Alphabet(levels=(0.5, 1.0, 4.0), heights=(0.5, 0.5, 3.0))),
     "hard reset": Neuron(reset=rb.ToValue(0.25), alphabet=rb.burst(2)),
     "leak": Neuron(leak=rb.Leak(0.5)),
+    "ternary": Neuron(alphabet=rb.ternary),
+    "signed, floor": Neuron(alphabet=rb.signed(3, floor=True)),
+    "signed table": Neuron(alphabet=rb.Alphabet(levels=(0.5, 2.0), heights=(0.5, 2.0), signed=True)),
+    "signed table, floor": Neuron(alphabet=rb.Alphabet(levels=(1.0, 2.0), heights=(1.0, 2.0), signed=True, floor=True)),
+    "sent charge": Neuron(alphabet=rb.ternary, gate=rb.SentCharge()),
+    "sent charge, floor": Neuron(alphabet=rb.signed(3, floor=True), gate=rb.SentCharge()),
+    "sent charge, graded": Neuron(alphabet=rb.signed(2, floor=True), gate=rb.SentCharge(), threshold=rb.DTIF()),
     "confidence": Neuron(gate=rb.SpikeConfidence(steps=3)),
     "DTIF": Neuron(threshold=rb.DTIF(), alphabet=rb.burst(5)),
     "DTIF, ramp": Neuron(threshold=rb.DTIF(inverse=rb.Ramp(0.5)), alphabet=rb.burst(5)),
@@ -63,7 +70,8 @@ ROUNDED = {
 
 def tensors(shape: tuple[int, ...], seed: int, per_neuron: bool) -> Tensors:
     theta0 = testing.dyadic(*(shape if per_neuron else ()), seed=seed, low=0.25, high=3.0)
-    return Tensors(theta0, theta0 / 2, torch.tensor(0.5), torch.tensor(seed))
+    bias = testing.dyadic(2, *shape, seed=seed, low=-0.5, high=0.5) if seed % 2 else None
+    return Tensors(theta0, theta0 / 2, torch.tensor(0.5), torch.tensor(seed), bias)
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -82,6 +90,8 @@ def test_bits_of_the_reference(name, shape, batch, steps, seed, per_neuron):
     assert torch.equal(got, expected)
     assert torch.equal(memory.v, m.v)
     assert memory.t == m.t
+    for ours, theirs in zip(memory.gate, m.gate, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "rheobase"
 RANKS = (
     "version errors spec files",
-    "membrane histogram alphabet threshold scale initial reset gate leak",
+    "membrane histogram alphabet threshold scale initial reset gate leak correction",
     "neuron",
     "kernels.cpu kernels.reference kernels",
     "modules ops graph fold",

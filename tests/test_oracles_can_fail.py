@@ -52,9 +52,10 @@ class Law:
             theta = self.theta(neuron, parts.theta0, x, m)
             s = self.fire(neuron, u, theta)
             passed = self.gate(neuron, s, parts, m)
-            v = self.after_gate(self.reset(neuron, u, s * theta), s - passed, theta)
+            taken = neuron.gate(s, parts, m) if neuron.gate.keeps else s
+            v = self.after_gate(self.reset(neuron, u, taken * theta), s - passed, theta)
             ys.append(self.emit(passed, theta, parts.theta0).to(xs.dtype))
-            m = Membrane(v, m.t + 1, neuron.threshold.remember(m.threshold, v))
+            m = Membrane(v, m.t + 1, neuron.threshold.remember(m.threshold, v), neuron.gate.remember(m.gate, passed))
         return torch.stack(ys), m
 
 

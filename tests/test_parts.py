@@ -436,7 +436,7 @@ plain = st.one_of(
     st.builds(rb.Percentile, st.floats(0.1, 100), st.booleans()),
     st.builds(rb.Given, positive | st.lists(positive, min_size=1, max_size=4).map(tuple)),
 )
-scales = plain | st.builds(rb.Learned, plain)
+scales = plain | st.builds(rb.Learned, plain) | st.builds(rb.MinMSE, st.integers(1, 64), st.booleans())
 msat = st.builds(
     rb.MSAT, alpha=share, k_a=share, k_i=positive, C=positive, tau_mp=positive, tau_rd=share, normalised=st.booleans(),
     guard=st.floats(1e-6, 0.5),
@@ -452,18 +452,28 @@ alphabets = st.integers(1, 6).map(rb.burst) | st.builds(
     st.sets(positive, min_size=1, max_size=4),
     positive,
 )
+alphabets |= st.builds(rb.signed, st.integers(1, 6), floor=st.booleans())
 resets = st.just(rb.Subtract()) | st.builds(rb.ToValue, st.floats(-5, 5))
-gates = st.just(rb.Open()) | st.builds(rb.SpikeConfidence, steps=st.integers(1, 99), last_only=st.booleans())
+gates = st.sampled_from([rb.Open()]) | st.builds(rb.SpikeConfidence, steps=st.integers(1, 99), last_only=st.booleans())
 leaks = st.builds(rb.Leak, share)
 neurons = st.builds(rb.Neuron, threshold=thresholds, alphabet=alphabets, reset=resets, gate=gates, leak=leaks)
+neurons |= st.just(rb.Neuron(alphabet=rb.ternary, gate=rb.SentCharge()))
 methods = st.builds(
     rb.Method, scale=scales, threshold=thresholds, initial=starts, alphabet=alphabets, reset=st.just(rb.Subtract()),
     gate=gates, leak=st.just(rb.Leak()),
 )  # fmt: skip
+corrections = st.just(rb.Uncorrected()) | st.builds(rb.StepBias, st.integers(1, 9))
+corrections |= st.builds(rb.ChannelBias, st.integers(1, 9))
+methods |= st.builds(
+    rb.Method, scale=scales, alphabet=st.builds(rb.signed, st.integers(1, 6), floor=st.booleans()),
+    gate=st.just(rb.SentCharge()), correction=corrections,
+)  # fmt: skip
 costs = st.builds(rb.Costs, mac=positive, ac=positive, graded=positive, source=st.text(max_size=9))
 RESULTS = (rb.Curve, rb.ConversionReport)  # records of what came out, not choices
 PUBLIC = [c for c in map(vars(rb).get, rb.__all__) if isinstance(c, type) and is_dataclass(c) and c not in RESULTS]
-EVERY = [scales, inverses, thresholds, starts, alphabets, resets, gates, leaks, neurons, methods, costs]
+EVERY = [
+    scales, inverses, thresholds, starts, alphabets, resets, gates, leaks, neurons, methods, corrections, costs,
+]  # fmt: skip
 
 
 @given(st.one_of(EVERY))
@@ -479,7 +489,7 @@ def test_these_are_all_public_specs():
     drawn = (
         rb.Max, rb.Percentile, rb.Given, rb.Learned, rb.Reciprocal, rb.Exponential, rb.Ramp, rb.Fixed, rb.MSAT,
         rb.DTIF, rb.Zero, rb.Half, rb.Uniform, rb.Alphabet, rb.Subtract, rb.ToValue, rb.Open, rb.SpikeConfidence,
-        rb.Leak, rb.Neuron, rb.Method, rb.Costs,
+        rb.Leak, rb.Neuron, rb.Method, rb.Costs, rb.MinMSE, rb.SentCharge, rb.Uncorrected, rb.ChannelBias, rb.StepBias,
     )  # fmt: skip
     assert set(PUBLIC) == set(drawn)
 

@@ -32,25 +32,29 @@ def test_every_committed_result_is_of_all_test_images_and_says_where_it_comes_fr
         assert curve.provenance["calibration_samples"] == 512
 
 
-def committed(label: str) -> list[Curve]:
-    """The committed curves of a method, one for each network that has it and the baselines below."""
-    wanted = [EVIDENCE / net / f"{recipe.slug(label)}.json" for net in recipe.NETS]
-    return [Curve.from_json(json.loads(path.read_text())) for path in wanted if path.exists()]
+def pairs(one: str, other: str) -> list[tuple[Curve, Curve]]:
+    """The committed curves of two methods on every network that has both; at least one must."""
+    paths = [[EVIDENCE / net / f"{recipe.slug(label)}.json" for label in (one, other)] for net in recipe.NETS]
+    read = [
+        [Curve.from_json(json.loads(p.read_text())) for p in both] for both in paths if all(p.exists() for p in both)
+    ]
+    assert read
+    return [(curves[0], curves[1]) for curves in read]
 
 
 def test_the_half_start_gains_at_every_step_up_to_32():
-    pairs = list(zip(committed("OPI, 99.9"), committed("percentile 99.9"), strict=False))
-    assert pairs
-    for half, zero in pairs:
+    for half, zero in pairs("OPI, 99.9", "percentile 99.9"):
         assert (half.accuracy[:32] > zero.accuracy[:32]).all()
 
 
 def test_msat_is_above_max_norm_by_more_than_10_points_at_32():
-    pairs = list(zip(committed("MSAT"), committed("max-norm"), strict=False))
-    if not pairs:
-        pytest.skip("no MSAT row is committed yet: make evidence")
-    for msat, weak in pairs:
-        assert msat.accuracy[31] > weak.accuracy[31] + 0.10
+    msat, weak = pairs("MSAT", "max-norm")[0]
+    assert msat.accuracy[31] > weak.accuracy[31] + 0.10
+
+
+def test_a_constant_half_is_the_harder_baseline_for_msat_as_the_docs_say():
+    constant, msat = pairs("constant 0.5", "MSAT")[0]
+    assert (constant.accuracy[[15, 31, 63]] > msat.accuracy[[15, 31, 63]]).all()
 
 
 @pytest.mark.shared

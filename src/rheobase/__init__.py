@@ -7,13 +7,14 @@
 """
 
 from . import kernels, methods, plot
-from .alphabet import Alphabet, binary, burst
+from .alphabet import Alphabet, binary, burst, digits, signed, ternary
 from .cite import cite
 from .convert import ConversionReport, convert
+from .correction import ChannelBias, StepBias, Uncorrected
 from .energy import HOROWITZ, Costs
 from .errors import ConversionError, FileError, InputError, MissingExtraError, RheobaseError, SpecError
 from .evaluate import Curve, evaluate
-from .gate import Open, SpikeConfidence
+from .gate import Open, SentCharge, SpikeConfidence
 from .initial import Half, Uniform, Zero
 from .leak import Leak
 from .membrane import Membrane, Tensors
@@ -22,7 +23,7 @@ from .modules import QCFS, Clip
 from .network import SpikingNet, constant, load, save
 from .neuron import Neuron, init, rheobase, scan, step
 from .reset import Subtract, ToValue
-from .scale import Given, Learned, Max, Percentile
+from .scale import Given, Learned, Max, MinMSE, Percentile
 from .search import calibrate_beta
 from .spec import from_json, to_json
 from .threshold import (
@@ -47,6 +48,7 @@ __all__ = [
     "MSAT_VGG16",
     "QCFS",
     "Alphabet",
+    "ChannelBias",
     "Clip",
     "ConversionError",
     "ConversionReport",
@@ -63,6 +65,7 @@ __all__ = [
     "Max",
     "Membrane",
     "Method",
+    "MinMSE",
     "MissingExtraError",
     "Neuron",
     "Open",
@@ -70,12 +73,15 @@ __all__ = [
     "Ramp",
     "Reciprocal",
     "RheobaseError",
+    "SentCharge",
     "SpecError",
     "SpikeConfidence",
     "SpikingNet",
+    "StepBias",
     "Subtract",
     "Tensors",
     "ToValue",
+    "Uncorrected",
     "Uniform",
     "Zero",
     "__version__",
@@ -85,6 +91,7 @@ __all__ = [
     "cite",
     "constant",
     "convert",
+    "digits",
     "evaluate",
     "from_json",
     "init",
@@ -95,6 +102,8 @@ __all__ = [
     "rheobase",
     "save",
     "scan",
+    "signed",
     "step",
+    "ternary",
     "to_json",
 ]

@@ -11,15 +11,24 @@ from .spec import require, spec
 class Alphabet:
     """`fire(r) = sum_k height_k * H(r - level_k)`, H(0) = 1, for a potential r in units of theta.
 
-    levels: strictly ascending and positive. heights: as many, positive.
+    levels: strictly ascending and positive. heights: as many, positive. signed: negative letters exist, mirrored:
+    `fire(-r) = -fire(r)`. floor: the negative letters of a `signed` alphabet are instead the fewest that bring the
+    potential back to 0 or above; with levels 1, 2, ... letters then are floor(r), and charge that came too early is
+    taken back at once. Source of both: signed neurons [wang2022snm], exact with the floor [you2024spikezip].
 
     >>> import torch
     >>> burst(3).fire(torch.tensor([-0.5, 0.5, 1.0, 2.75, 9.0]))
     tensor([0., 0., 1., 2., 3.])
+    >>> signed(2).fire(torch.tensor([-9.0, -1.0, -0.5, 2.0]))
+    tensor([-2., -1., -0.,  2.])
+    >>> signed(2, floor=True).fire(torch.tensor([-1.5, -0.5, 0.0]))
+    tensor([-2., -1.,  0.])
     """
 
     levels: tuple[float, ...]
     heights: tuple[float, ...]
+    signed: bool = False
+    floor: bool = False
 
     def __post_init__(self) -> None:
         require(len(self.levels) > 0, "an alphabet needs at least one level")
@@ -27,11 +36,14 @@ class Alphabet:
         ascending = all(a < b for a, b in zip((0.0, *self.levels), self.levels, strict=False))
         require(ascending, f"levels must be positive and ascending, got {self.levels}")
         require(all(h > 0 for h in self.heights), f"heights must be positive, got {self.heights}")
+        require(self.signed or not self.floor, "floor says how negative letters leave", instead="signed=True")
 
     def __repr__(self) -> str:
-        return (
-            f"burst({len(self.levels)})" if self.uniform else f"Alphabet(levels={self.levels}, heights={self.heights})"
-        )
+        if not self.uniform:
+            flags = "".join(f", {name}=True" for name in ("signed", "floor") if getattr(self, name))
+            return f"Alphabet(levels={self.levels}, heights={self.heights}{flags})"
+        k = len(self.levels)
+        return f"signed({k}{', floor=True' if self.floor else ''})" if self.signed else f"burst({k})"
 
     @property
     def uniform(self) -> bool:
@@ -45,11 +57,17 @@ class Alphabet:
 
     def fire(self, r: Tensor) -> Tensor:
         """The letter of each potential `r`, any shape, same dtype."""
-        if self.uniform:
+        if self.uniform and not self.signed:
             return r.floor().clamp_(0, len(self.levels))  # the same table in two passes
-        letters = r.new_zeros(r.shape)
+        if self.uniform:
+            return (r.floor() if self.floor else r.trunc()).clamp_(-len(self.levels), len(self.levels))
+        letters, back = r.new_zeros(r.shape), 0.0
         for level, height in zip(self.levels, self.heights, strict=True):
             letters = letters + height * (r >= level).to(r.dtype)
+            if self.signed:
+                negative = -r > back if self.floor else -r >= level
+                letters = letters - height * negative.to(r.dtype)
+            back += height
         return letters
 
 
@@ -59,4 +77,17 @@ def burst(k: int) -> Alphabet:
     return Alphabet(levels=tuple(float(i) for i in range(1, k + 1)), heights=(1.0,) * k)
 
 
+def signed(k: int, *, floor: bool = False) -> Alphabet:
+    """-k, ..., 0, ..., k. As `burst(k)` and mirrored, or floored: see `Alphabet`."""
+    up = burst(k)
+    return Alphabet(levels=up.levels, heights=up.heights, signed=True, floor=floor)
+
+
+def digits(n: int) -> Alphabet:
+    """n binary digits in one step: the letters 0, 1, ..., 2^n - 1, the same as `burst(2^n - 1)`."""
+    require(1 <= n <= 10, f"digits({n}) must lie in 1..10")
+    return burst(2**n - 1)
+
+
 binary = burst(1)
+ternary = signed(1)

@@ -8,13 +8,14 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from .alphabet import Alphabet
+from .correction import ChannelBias, StepBias
 from .energy import Costs
-from .gate import SpikeConfidence
+from .gate import SentCharge, SpikeConfidence
 from .initial import Half
 from .method import Method
 from .methods import NAMED, named
 from .reset import Subtract
-from .scale import Learned, Max, Percentile
+from .scale import Learned, Max, MinMSE, Percentile
 from .threshold import DTIF, MSAT, Fixed
 
 Entry = tuple[str, dict[str, str]]
@@ -150,6 +151,50 @@ ENTRIES: dict[str, Entry] = {
             "doi": "10.1016/j.neucom.2023.126247",
         },
     ),
+    "wang2022snm": (
+        "inproceedings",
+        {
+            "author": "Wang, Yuchen and Zhang, Malu and Chen, Yi and Qu, Hong",
+            "title": "Signed Neuron with Memory: Towards Simple, Accurate and High-Efficient ANN-SNN Conversion",
+            "booktitle": "Proceedings of the Thirty-First International Joint Conference on Artificial Intelligence",
+            "pages": "2501--2508",
+            "year": "2022",
+            "doi": "10.24963/ijcai.2022/347",
+        },
+    ),
+    "you2024spikezip": (
+        "inproceedings",
+        {
+            "author": "You, Kang and Xu, Zekai and Nie, Chen and Deng, Zhijie and Guo, Qinghai and Wang, Xiang "
+            "and He, Zhezhi",
+            "title": "{SpikeZIP-TF}: Conversion is All You Need for Transformer-based {SNN}",
+            "booktitle": "International Conference on Machine Learning",
+            "year": "2024",
+            "eprint": "2406.03470",
+        },
+    ),
+    "li2021calibration": (
+        "inproceedings",
+        {
+            "author": "Li, Yuhang and Deng, Shikuang and Dong, Xin and Gong, Ruihao and Gu, Shi",
+            "title": "A Free Lunch From {ANN}: Towards Efficient, Accurate Spiking Neural Networks Calibration",
+            "booktitle": "International Conference on Machine Learning",
+            "year": "2021",
+            "eprint": "2106.06984",
+        },
+    ),
+    "wu2024ftbc": (
+        "inproceedings",
+        {
+            "author": "Wu, Xiaofeng and Bojkovic, Velibor and Gu, Bin and Suo, Kun and Zou, Kai",
+            "title": "{FTBC}: Forward Temporal Bias Correction for Optimizing {ANN-SNN} Conversion",
+            "booktitle": "European Conference on Computer Vision",
+            "pages": "155--173",
+            "year": "2024",
+            "doi": "10.1007/978-3-031-72890-7_10",
+            "eprint": "2403.18388",
+        },
+    ),
 }
 """Key -> (kind, fields). A field that we could not make sure of is left out."""
 
@@ -162,6 +207,11 @@ SOURCES: list[tuple[Callable[[Any], bool], tuple[str, ...]]] = [
     (lambda part: isinstance(part, SpikeConfidence), ("he2024msat", "steele2014splitmix")),
     (lambda part: isinstance(part, DTIF), ("wu2023dtif",)),
     (lambda part: isinstance(part, Alphabet) and len(part.levels) > 1, ("li2022burst",)),
+    (lambda part: isinstance(part, Alphabet) and part.signed, ("wang2022snm",)),
+    (lambda part: isinstance(part, Alphabet) and part.floor, ("you2024spikezip",)),
+    (lambda part: isinstance(part, SentCharge), ("wang2022snm",)),
+    (lambda part: isinstance(part, (MinMSE, ChannelBias)), ("li2021calibration",)),
+    (lambda part: isinstance(part, StepBias), ("wu2024ftbc",)),
     (lambda part: isinstance(part, Costs), ("horowitz2014energy",)),
 ]
 """Which part comes from where: (predicate, keys)."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from . import ops
 from .errors import ConversionError, context
 from .fold import fold_batchnorm, fold_theta
-from .gate import SpikeConfidence
+from .gate import Open, SpikeConfidence
 from .graph import Graph, Node
 from .histogram import Histogram
 from .message import Kind, messages
@@ -22,7 +22,7 @@ from .method import Method
 from .network import SpikingNet
 from .neuron import rest
 from .observe import channel_axis, images, observe
-from .refine import residuals, spike_confidence
+from .refine import correct, residuals, spike_confidence
 from .spec import to_json
 from .trace import trace
 
@@ -125,6 +125,7 @@ def convert(
             node.name: fit(source, node, chosen[node.name], statistics[node.name], index, generator)
             for index, node in enumerate(source.of(ops.Rectify))
         }
+        correct(source, chosen, fitted, batches, count("correct"))
         net = SpikingNet(splice(source, chosen, fitted), _provenance(method, generator, samples)).eval()
         trust(net, source, chosen, batches, count("confidence"))
         left = residuals(net, example[:64], steps)
@@ -163,6 +164,12 @@ def choose_methods(graph: Graph, method: Methods) -> dict[str, Method]:
                 why="a leaky neuron forgets part of its drive, so its rate is no rectifier of it",
                 instead="leak=Leak(1.0); train leaky networks directly",
             )
+        if match.alphabet.signed and isinstance(match.gate, Open):
+            raise ConversionError(
+                f"{match.alphabet} cannot convert the rectifier {name!r}",
+                why="a neuron that may send less than nothing in sum computes no rectifier",
+                instead="gate=SentCharge(), which lets negative letters take back what was sent",
+            )
         chosen[name] = match
     return chosen
 
@@ -176,9 +183,10 @@ def fit(
     """
     with context(f"layer {node.name!r} ({node.source or 'no source'})"):
         like = next((t for weights in graph.tensors.values() for t in weights.values()), torch.zeros(()))
-        theta0 = method.scale.fit(histogram, node.op.bound, index).double()
+        ceiling = method.threshold.saturation(method.alphabet.ceiling)
+        theta0 = method.scale.fit(histogram, node.op.bound, index, ceiling).double()
         if node.op.bound is not None:
-            theta0 = theta0.clamp(max=node.op.bound / method.threshold.saturation(method.alphabet.ceiling))
+            theta0 = theta0.clamp(max=node.op.bound / ceiling)
         axis = channel_axis(graph, node)
         theta0 = theta0.reshape(()) if len(theta0) == 1 else theta0.reshape(-1, *(1,) * (len(node.shape) - 1 - axis))
         theta0 = theta0.to(like)

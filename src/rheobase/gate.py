@@ -1,4 +1,4 @@
-"""May this spike leave? A gate looks at the letter after the reset; what it stops is lost to the next layer."""
+"""May this spike leave? A gate looks at each letter before it goes; what it stops is kept or lost, as `keeps` says."""
 
 from __future__ import annotations
 
@@ -12,17 +12,64 @@ from .spec import require, spec
 
 
 class Gate(Protocol):
-    """`s' = gate(s, tensors, m)` with the memory from before the step."""
+    """`s' = gate(s, tensors, m, unit)` with the memory from before the step; `unit` is what a letter is worth.
 
-    def __call__(self, s: Tensor, tensors: Tensors, m: Membrane) -> Tensor: ...
+    keeps: whether the charge of what the gate stops stays in the membrane, or the reset takes it as if it had left.
+    """
+
+    @property
+    def keeps(self) -> bool: ...
+
+    def born(self, v: Tensor) -> tuple[Tensor, ...]:
+        """The gate's own memory at t = 0."""
+        ...
+
+    def __call__(self, s: Tensor, tensors: Tensors, m: Membrane, unit: Tensor | float = 1.0) -> Tensor: ...
+
+    def remember(self, memory: tuple[Tensor, ...], left: Tensor) -> tuple[Tensor, ...]:
+        """The gate's own memory after `left` has gone: letters, or charge where letters are graded."""
+        ...
 
 
 @spec
 class Open:
     """Every spike leaves."""
 
-    def __call__(self, s: Tensor, tensors: Tensors, m: Membrane) -> Tensor:
+    @property
+    def keeps(self) -> bool:
+        return True
+
+    def born(self, v: Tensor) -> tuple[Tensor, ...]:
+        return ()
+
+    def __call__(self, s: Tensor, tensors: Tensors, m: Membrane, unit: Tensor | float = 1.0) -> Tensor:
         return s
+
+    def remember(self, memory: tuple[Tensor, ...], left: Tensor) -> tuple[Tensor, ...]:
+        return memory
+
+
+@spec
+class SentCharge:
+    """A negative letter only against charge already sent, so that the sum sent never falls under 0: a signed rectifier.
+
+        s' = max(s, -floor(S / unit)),      S' = S + s' * unit
+
+    What is held back stays in the membrane. For signed alphabets of evenly spaced letters. Source: [wang2022snm].
+    """
+
+    @property
+    def keeps(self) -> bool:
+        return True
+
+    def born(self, v: Tensor) -> tuple[Tensor, ...]:
+        return (torch.zeros_like(v),)
+
+    def __call__(self, s: Tensor, tensors: Tensors, m: Membrane, unit: Tensor | float = 1.0) -> Tensor:
+        return torch.maximum(s, -torch.floor(m.gate[0] / unit))
+
+    def remember(self, memory: tuple[Tensor, ...], left: Tensor) -> tuple[Tensor, ...]:
+        return (memory[0] + left,)
 
 
 @spec
@@ -41,7 +88,17 @@ class SpikeConfidence:
     def __post_init__(self) -> None:
         require(self.steps >= 1, f"SpikeConfidence(steps={self.steps}) never acts", instead="Open()")
 
-    def __call__(self, s: Tensor, tensors: Tensors, m: Membrane) -> Tensor:
+    @property
+    def keeps(self) -> bool:
+        return False
+
+    def born(self, v: Tensor) -> tuple[Tensor, ...]:
+        return ()
+
+    def remember(self, memory: tuple[Tensor, ...], left: Tensor) -> tuple[Tensor, ...]:
+        return memory
+
+    def __call__(self, s: Tensor, tensors: Tensors, m: Membrane, unit: Tensor | float = 1.0) -> Tensor:
         assert tensors.confidence is not None
         assert tensors.key is not None
         trusted = uniform(tensors.key, m.t, s.shape, s.device) < tensors.confidence

@@ -75,6 +75,12 @@ class Histogram:
         return self.maximum.double().clamp(max=torch.finfo(torch.float32).max).maximum(edge)
 
 
+def middles(bins: Tensor) -> Tensor:
+    """The value in the middle of each bin, 0 for the lowest, float64."""
+    low, high = _edges(bins)
+    return torch.where(bins == 0, 0.0, (low + high) / 2)
+
+
 def _edges(bins: Tensor) -> tuple[Tensor, Tensor]:
     octave, step = (bins - 1).clamp(min=0).div(_STEPS, rounding_mode="floor"), (bins - 1).clamp(min=0) % _STEPS
     width = torch.exp2(octave.double() + _LOWEST) / _STEPS

@@ -28,7 +28,7 @@ KEEPING = (ops.Scale, ops.Reshape, ops.Permute)
 class Ledger:
     """Counts of a run, per step and summed over samples, as float64 `[steps]`.
 
-        letters     sum over all neurons of the letters sent (a burst of 3 counts 3)
+        letters     sum over all neurons of the letters sent (a burst of 3 counts 3, and so does one of -3)
         events      messages that are not 0
         acs         sum over synapses of the letters that enter, times their fan-out: one AC for each unit of level
         graded      the same for events with a moving payload: a multiplication each
@@ -52,7 +52,8 @@ class Ledger:
         self._units.pop(node.name, None)
         at = slice(seen.start, seen.start + len(seen.ys))
         if seen.emission is not None:
-            letters = _per_step(seen.emission.letters)
+            signed = node.op.neuron.alphabet.signed
+            letters = _per_step(seen.emission.letters.abs() if signed else seen.emission.letters)
             self.layers[node.name][at] += letters
             self.letters[at] += letters
             events = letters
@@ -72,7 +73,7 @@ class Ledger:
         if message.kind in (Kind.LETTERS, Kind.GRADED):
             counted = message.kind is Kind.LETTERS
             if reads not in self._units:
-                self._units[reads] = _per_step(xs / message.unit if counted else xs != 0)
+                self._units[reads] = _per_step((xs / message.unit).abs() if counted else xs != 0)
             fan_out = self.macs[name] / math.prod(self.shapes[reads]) if name in self.macs else 1.0
             (self.acs if counted else self.graded)[at] += self._units[reads] * fan_out
         elif message.kind is Kind.ANALOGUE and name in self.macs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -14,12 +15,23 @@ class Tensors(NamedTuple):
     v0: initial potential, same unit.
     confidence: probability that an early spike is trusted, in [0, 1]; only with `SpikeConfidence`.
     key: int64 scalar that seeds the neuron's own random numbers; only with `SpikeConfidence`.
+    bias: correction added to the drive of step t, `[steps, ...]`, same unit; nothing is added after its last row.
     """
 
     theta0: Tensor
     v0: Tensor
     confidence: Tensor | None = None
     key: Tensor | None = None
+    bias: Tensor | None = None
+
+    def corrected(self, xs: Tensor, t: Tensor) -> Tensor:
+        """Drives `[T, N, ...]` of the steps from t on, with the bias of their steps."""
+        if self.bias is None or int(t) >= len(self.bias):
+            return xs
+        rows = self.bias[int(t) : int(t) + len(xs)].to(xs.dtype).unsqueeze(1)
+        if len(rows) == len(xs):
+            return xs + rows
+        return torch.cat([xs[: len(rows)] + rows, xs[len(rows) :]])
 
 
 class Membrane(NamedTuple):
@@ -28,8 +40,10 @@ class Membrane(NamedTuple):
     v: potential after the last reset `[N, ...]`, at least float32.
     t: steps done so far, int64 scalar.
     threshold: what the threshold rule itself remembers (MSAT: the sum of v).
+    gate: what the gate itself remembers (SentCharge: the sum of what left).
     """
 
     v: Tensor
     t: Tensor
     threshold: tuple[Tensor, ...] = ()
+    gate: tuple[Tensor, ...] = ()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .alphabet import Alphabet, binary
+from .correction import Correction, Uncorrected
 from .errors import SpecError
-from .gate import Gate, Open, SpikeConfidence
+from .gate import Gate, Open, SentCharge, SpikeConfidence
 from .initial import InitialPotential, Zero
 from .leak import Leak
 from .neuron import Neuron
@@ -30,6 +31,7 @@ class Method:
     reset: Reset = Subtract()
     gate: Gate = Open()
     leak: Leak = Leak()
+    correction: Correction = Uncorrected()
 
     def __post_init__(self) -> None:
         for refused, why, instead in REFUSED:
@@ -54,6 +56,16 @@ REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [
         lambda m: isinstance(m.gate, SpikeConfidence) and m.leak.beta < 1,
         "spike confidence compares spikes with a rectifier, and a leaky neuron does not compute one",
         "leak=Leak(1.0), or gate=Open()",
+    ),
+    (
+        lambda m: isinstance(m.gate, SentCharge) and not m.alphabet.signed,
+        "sent charge decides which negative letters may leave, and this alphabet has none",
+        "alphabet=signed(1, floor=True), or gate=Open()",
+    ),
+    (
+        lambda m: isinstance(m.gate, SentCharge) and not m.alphabet.uniform,
+        "taking back less than a letter says needs evenly spaced letters",
+        "alphabet=signed(k, floor=True)",
     ),
 ]
 """(predicate, why, what to write instead) of every combination that makes no sense."""

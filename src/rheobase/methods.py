@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .alphabet import burst as letters
-from .gate import Open, SpikeConfidence
+from .alphabet import burst as sent
+from .alphabet import signed, ternary
+from .correction import StepBias
+from .gate import Open, SentCharge, SpikeConfidence
 from .initial import Half, Zero
 from .method import Method
-from .scale import Learned, Max, Percentile, Scale
+from .scale import Learned, Max, MinMSE, Percentile, Scale
 from .spec import nearest, require
 from .threshold import DTIF, MSAT, MSAT_RESNET20, MSAT_RESNET20_CIFAR10, MSAT_VGG16, Fixed
 
@@ -57,12 +59,12 @@ def msat_resnet20_cifar10(*, confidence: bool = False) -> Method:
 
 def dtif(threshold: DTIF = DTIF()) -> Method:
     """DTIF-style reciprocal threshold, our reconstruction, not the authors' formula [wu2023dtif]."""
-    return Method(scale=Max(), threshold=threshold, alphabet=letters(max(1, -int(-1 / threshold.rho // 1))))
+    return Method(scale=Max(), threshold=threshold, alphabet=sent(max(1, -int(-1 / threshold.rho // 1))))
 
 
 def burst(k: int = 5, scale: Scale = Percentile(99.9)) -> Method:
     """Burst spikes: up to k spikes a step let a neuron catch up; v0 = 0 [li2022burst]."""
-    return Method(scale=scale, alphabet=letters(k), initial=Zero())
+    return Method(scale=scale, alphabet=sent(k), initial=Zero())
 
 
 def qcfs() -> Method:
@@ -70,10 +72,33 @@ def qcfs() -> Method:
     return Method(scale=Learned(), initial=Half())
 
 
+def snm(scale: Scale = Percentile(99.9)) -> Method:
+    """Signed neuron with memory: a negative spike takes back charge that was sent too early [wang2022snm]."""
+    return Method(scale=scale, initial=Half(), alphabet=ternary, gate=SentCharge())
+
+
+def best(steps: int = 4, letters: int = 3) -> Method:
+    """The strongest training-free composition we know for a budget: `steps` time steps, letters up to `letters`.
+
+    Thresholds per channel of least squared error for steps * letters levels, the half start, negative letters against
+    charge already sent (for more than one step), and a bias per channel and step [li2021calibration] [wu2024ftbc].
+    letters=1: binary spikes at one step, ternary ones from two steps on.
+    """
+    require(steps >= 1, f"best(steps={steps}) has no step")
+    several = steps > 1
+    return Method(
+        scale=MinMSE(steps * letters),
+        initial=Half(),
+        alphabet=signed(letters, floor=True) if several else sent(letters),
+        gate=SentCharge() if several else Open(),
+        correction=StepBias(steps),
+    )
+
+
 NAMED: dict[str, Callable[..., Method]] = {
     made.__name__: made
     for made in (
-        max_norm, constant, percentile, opi, msat, msat_resnet20, msat_resnet20_cifar10, dtif, burst, qcfs,
+        max_norm, constant, percentile, opi, msat, msat_resnet20, msat_resnet20_cifar10, dtif, burst, qcfs, snm, best,
     )
 }  # fmt: skip
 

@@ -98,7 +98,7 @@ class SpikingNet(nn.Module):
             elif isinstance(node.op, ops.MaxPool):
                 ys, memory[node.name] = node.op.scan(weights, inputs[0], before)
             else:
-                ys = _over_time(node.op.on_events if node.name in self._sparse else node.op, weights, inputs)
+                ys = over_time(node.op.on_events if node.name in self._sparse else node.op, weights, inputs)
             values[node.name] = ys
             if visit:
                 visit(Visit(state.t if state else 0, node, inputs, ys, emission, memory.get(node.name)))
@@ -215,7 +215,7 @@ def _sparse(nodes: tuple[Node, ...]) -> set[str]:
     return {node.name for node in nodes if isinstance(node.op, ops.Conv) and events.issuperset(node.inputs)}
 
 
-def _over_time(op: Callable[..., Tensor], weights: Mapping[str, Tensor], inputs: list[Tensor]) -> Tensor:
+def over_time(op: Callable[..., Tensor], weights: Mapping[str, Tensor], inputs: list[Tensor]) -> Tensor:
     """A memoryless op on `[T, N, ...]`: on all steps at once, or once if nothing changes in time."""
     steps, batch = inputs[0].shape[:2]
     if all(x.stride(0) == 0 for x in inputs):

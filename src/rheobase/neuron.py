@@ -1,4 +1,4 @@
-"""The law: charge, threshold, fire, reset, gate, emit. The file to read first.
+"""The law: charge, threshold, fire, gate, reset, emit. The file to read first.
 
 Everything is `(input, memory) -> (output, memory)`: nothing here has hidden state, nothing needs a reset.
 """
@@ -45,7 +45,8 @@ def init(neuron: Neuron, tensors: Tensors, x: Tensor) -> Membrane:
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
     v = tensors.v0.to(dtype).expand(x.shape).clone()
-    return Membrane(v, torch.zeros((), dtype=torch.int64, device=x.device), neuron.threshold.born(v))
+    t = torch.zeros((), dtype=torch.int64, device=x.device)
+    return Membrane(v, t, neuron.threshold.born(v), neuron.gate.born(v))
 
 
 def fire(neuron: Neuron, tensors: Tensors, x: Tensor, m: Membrane) -> tuple[Emission, Membrane]:
@@ -54,23 +55,26 @@ def fire(neuron: Neuron, tensors: Tensors, x: Tensor, m: Membrane) -> tuple[Emis
     charge      u      = leak * v + x
     threshold   theta  = dynamics(theta0, x, m)
     fire        s      = alphabet(u / theta)
-    reset       v'     = reset(u, s * theta)
     gate        s'     = gate(s, m)
+    reset       v'     = reset(u, s' * theta)   (s * theta behind a gate that loses what it stops)
     emit        y      = s' * theta             (here still as the pair of s' and theta)
     """
     x = x.to(m.v.dtype)
     u = neuron.leak.charge(m.v, x)
-    theta = neuron.threshold.theta(tensors.theta0.to(m.v.dtype), x, m)
+    theta0 = tensors.theta0.to(m.v.dtype)
+    theta = neuron.threshold.theta(theta0, x, m)
     s = neuron.alphabet.fire(u / theta)
-    v = neuron.reset(u, s * theta)
-    passed = neuron.gate(s, tensors, m)
-    amplitude = neuron.threshold.amplitude(tensors.theta0.to(m.v.dtype), theta)
-    return Emission(passed, amplitude), Membrane(v, m.t + 1, neuron.threshold.remember(m.threshold, v))
+    amplitude = neuron.threshold.amplitude(theta0, theta)
+    unit = amplitude if neuron.threshold.graded else 1.0
+    passed = neuron.gate(s, tensors, m, unit)
+    v = neuron.reset(u, (passed if neuron.gate.keeps else s) * theta)
+    memory = neuron.threshold.remember(m.threshold, v), neuron.gate.remember(m.gate, passed * unit)
+    return Emission(passed, amplitude), Membrane(v, m.t + 1, *memory)
 
 
 def step(neuron: Neuron, tensors: Tensors, x: Tensor, m: Membrane) -> tuple[Tensor, Membrane]:
     """`(y, m')`: one step, its emission in activation units and in the dtype of the drive."""
-    (letters, amplitude), m = fire(neuron, tensors, x, m)
+    (letters, amplitude), m = fire(neuron, tensors, tensors.corrected(x[None], m.t)[0], m)
     return (letters * amplitude).to(x.dtype), m
 
 
@@ -94,7 +98,7 @@ def emissions(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None =
     """
     m = begin(neuron, tensors, xs, m)
     letters, amplitudes = [], []
-    for x in xs.unbind(0):
+    for x in tensors.corrected(xs, m.t).unbind(0):
         emission, m = fire(neuron, tensors, x, m)
         letters.append(emission.letters)
         amplitudes.append(emission.amplitude)

@@ -1,16 +1,21 @@
-"""What must see spikes: spike confidence, and the residual that uneven spikes leave behind."""
+"""What must see spikes: corrections of the drive, spike confidence, and the residual that uneven spikes leave."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import ops
-from .graph import Graph, Node
-from .network import SpikingNet, Visit, constant
+from .graph import INPUT, Graph, Node
+from .kernels import choose
+from .membrane import Membrane, Tensors
+from .method import Method
+from .network import SpikingNet, Visit, constant, over_time
+from .neuron import rest
 from .observe import images
 from .reset import Subtract
 from .threshold import MSAT
@@ -57,6 +62,95 @@ def spike_confidence(
             if progress:
                 progress(len(x))
     return {name: 1 - sin[name] / max(1, sin[name] + pos[name]) for name in sin}
+
+
+MEMORY = 150_000_000
+"""How many numbers `correct` may hold of one layer, over samples and steps; more samples than fit are not read."""
+_HALVINGS = 12
+
+
+def correct(
+    source: Graph,
+    methods: Mapping[str, Method],
+    fitted: dict[str, dict[str, Tensor]],
+    batches: Iterable[Any],
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Add the bias tensors that the methods' corrections ask for to `fitted`, in one walk through the network.
+
+    At each activation, in order, the inputs come from neurons that are fitted and corrected already, so what one layer
+    could not repair the next one sees. The same walk carries the activations of the source network beside them.
+    """
+    steps = max(method.correction.steps for method in methods.values())
+    if steps == 0:
+        return
+    room = max(1, MEMORY // (steps * max(math.prod(node.shape) for node in source.nodes)))
+    x = torch.cat([batch for batch, _ in zip(images(batches), range(room), strict=False)])[:room]
+    ann, snn = {INPUT: x}, {INPUT: constant(x, steps)}
+    last = max(i for i, node in enumerate(source.nodes) if node.name in fitted)
+    with torch.no_grad():
+        for node, done in list(zip(source.nodes, source.spent(), strict=True))[: last + 1]:
+            weights = source.tensors.get(node.name, {})
+            ann[node.name] = node.op(weights, *(ann[name] for name in node.inputs))
+            inputs = [snn[name] for name in node.inputs]
+            if node.name in fitted:
+                method, parts = methods[node.name], fitted[node.name]
+                drives = inputs[0]
+                if method.correction.steps:
+                    parts["bias"] = _bias(method, Tensors(**parts), drives, ann[node.name])
+                emission, _ = ops.Spike(neuron=method.neuron).scan(parts, drives, None)
+                snn[node.name] = (emission.letters * emission.amplitude).to(x.dtype)
+                if progress:
+                    progress(len(x))
+            elif isinstance(node.op, ops.MaxPool):
+                snn[node.name] = node.op.scan(weights, inputs[0], None)[0]
+            else:
+                snn[node.name] = over_time(node.op, weights, inputs)
+            for name in done:
+                del ann[name], snn[name]
+
+
+def _bias(method: Method, parts: Tensors, drives: Tensor, answer: Tensor) -> Tensor:
+    """The bias `[steps, channels, ...]` of one population: for each step in turn, or for all steps alike."""
+    axis = 1 if parts.theta0.ndim == 0 else answer.ndim - parts.theta0.ndim
+    others = tuple(d for d in range(answer.ndim) if d != axis)
+    target = answer.mean(others, dtype=torch.float64)
+    shape = (-1, *(1,) * (answer.ndim - 1 - axis))
+    largest = rest(method.neuron, parts.theta0).max() * method.alphabet.ceiling
+    neuron, steps = method.neuron, method.correction.steps
+
+    pieces = max(1, 250_000 // math.prod(answer.shape[1:]))  # samples at a time, few enough for the caches
+
+    def sent(bias: Tensor, xs: Tensor, memories: list[Membrane | None]) -> tuple[Tensor, list[Membrane | None]]:
+        """The mean over samples and positions of what leaves each channel in the steps of xs."""
+        total, after = torch.zeros_like(target), []
+        added = bias.to(xs.dtype).reshape(shape)
+        for part, m in zip(xs.split(pieces, 1), memories, strict=True):
+            corrected = part + added
+            (letters, amplitude), m = choose(neuron, parts, corrected).run(neuron, parts, corrected, m)
+            total += (letters * amplitude).sum((0, *(d + 1 for d in others))).double()
+            after.append(m)
+        return total * (len(target) / answer.numel()), after
+
+    def solve(xs: Tensor, memories: list[Membrane | None], goal: Tensor) -> Tensor:
+        """The bias at which what leaves is nearest to the goal, by bisection; silent channels stay as they are."""
+        low, high = -largest.double().expand(len(goal)), largest.double().expand(len(goal))
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            short = sent(middle, xs, memories)[0] < goal
+            low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+        return torch.where(target != 0, (low + high) / 2, 0.0)
+
+    memories: list[Membrane | None] = [None] * -(-len(answer) // pieces)
+    if not method.correction.per_step:
+        found = [solve(drives[:steps], memories, steps * target)] * steps
+    else:
+        found, gone = [], torch.zeros_like(target)
+        for step in range(steps):
+            found.append(solve(drives[step : step + 1], memories, (step + 1) * target - gone))
+            left, memories = sent(found[-1], drives[step : step + 1], memories)
+            gone = gone + left
+    return torch.stack([bias.to(answer.dtype).reshape(shape) for bias in found])
 
 
 def residuals(net: SpikingNet, x: Tensor, steps: int) -> dict[str, dict[str, float]]:

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from ..gate import Open, SpikeConfidence
+from ..alphabet import Alphabet
+from ..gate import Open, SentCharge, SpikeConfidence
 from ..membrane import Membrane, Tensors
 from ..neuron import Emission, Neuron, begin
 from ..reset import Subtract, ToValue
@@ -48,7 +49,9 @@ def declines(neuron: Neuron, tensors: Tensors | None = None, xs: Tensor | None =
         return MISSING
     if not isinstance(neuron.threshold, (Fixed, MSAT, DTIF)):
         return f"it knows no {type(neuron.threshold).__name__} threshold"
-    if not isinstance(neuron.reset, (Subtract, ToValue)) or not isinstance(neuron.gate, (Open, SpikeConfidence)):
+    if not isinstance(neuron.reset, (Subtract, ToValue)) or not isinstance(
+        neuron.gate, (Open, SentCharge, SpikeConfidence)
+    ):
         return "it knows no such reset or gate"
     if xs is None or tensors is None:
         return ""
@@ -78,22 +81,26 @@ def _dense(x: Tensor) -> bool:
 def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tuple[Emission, Membrane]:
     """`emissions` of the law in one pass over `xs` `[T, N, ...]`."""
     m = begin(neuron, tensors, xs, m)
+    xs = tensors.corrected(xs, m.t)
     steps, shape, size = len(xs), xs.shape[1:], xs[0].numel()
     layout = (size, *xs.stride()[1:])
     letters = torch.empty_strided(xs.shape, layout)
     amplitude = torch.empty_strided(xs.shape, layout) if neuron.threshold.graded else None
     v = torch.empty_strided(shape, layout[1:]).copy_(m.v)
-    memory = tuple(torch.empty_strided(shape, layout[1:]).copy_(part) for part in m.threshold)
+    total, sent = (
+        tuple(torch.empty_strided(shape, layout[1:]).copy_(part) for part in parts) for parts in (m.threshold, m.gate)
+    )
     torch.ops.rheobase.neuron(
         xs.as_strided((steps, size), (xs.stride(0) if steps > 1 else size, 1)),
         v,
-        memory[0] if memory else None,
+        total[0] if total else None,
+        sent[0] if sent else None,
         letters,
         amplitude,
         _per_sample(tensors.theta0, xs[0]),
         int(m.t),
         *_rule(neuron),
-        *_alphabet(neuron),
+        *_alphabet(neuron.alphabet),
         neuron.leak.beta,
         isinstance(neuron.reset, ToValue),
         neuron.reset.value if isinstance(neuron.reset, ToValue) else 0.0,
@@ -104,7 +111,7 @@ def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tup
     worth = (
         neuron.threshold.amplitude(tensors.theta0, _rest(neuron, tensors.theta0)) if amplitude is None else amplitude
     )
-    return Emission(letters, worth), Membrane(v, m.t + steps, memory)
+    return Emission(letters, worth), Membrane(v, m.t + steps, total, sent)
 
 
 def _rest(neuron: Neuron, theta0: Tensor) -> Tensor:
@@ -131,11 +138,10 @@ def _rule(neuron: Neuron) -> tuple[int, list[float], bool]:
     return RULES[type(rule.inverse)], [rule.inverse.beta, rule.rho], False
 
 
-def _alphabet(neuron: Neuron) -> tuple[int, list[float], list[float]]:
-    """Binary, uniform or a table; its levels and heights."""
-    alphabet = neuron.alphabet
-    kind = 2 if not alphabet.uniform else 0 if len(alphabet.levels) == 1 else 1
-    return kind, list(alphabet.levels), list(alphabet.heights)
+def _alphabet(alphabet: Alphabet) -> tuple[int, list[float], list[float], bool, bool]:
+    """Binary, uniform or a table; its levels and heights; whether it has signs, and a floor."""
+    kind = 2 if not alphabet.uniform else 1 if alphabet.signed or len(alphabet.levels) > 1 else 0
+    return kind, list(alphabet.levels), list(alphabet.heights), alphabet.signed, alphabet.floor
 
 
 def convolves(x: Tensor, weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:
