@@ -13,6 +13,7 @@
 
 enum Rule { FIXED, MSAT, RECIPROCAL, EXPONENTIAL, RAMP };
 enum Letters { BINARY, UNIFORM, TABLE };
+constexpr int MOST_SUMS = 12;  // vectors of sums that stay in the 16 registers of AVX2
 
 // T steps of `size` neurons of one kind. Drives at xs + step * stride (stride 0: constant); letters and amplitude
 // [steps, size]; v and total [size] are read and written. theta0 has `period` values that repeat, or one if `shared`.
@@ -35,20 +36,18 @@ struct NeuronRun {
 };
 
 // y = conv(x) + bias, both channels last. An input column at distance `right` from the padded edge belongs to the phase
-// `right % stride_w`, which shares its kernel columns; weights are packed [kernel_h][phase][channels][span], a span being
-// the phase's kernel columns from the furthest to the nearest, each with all outputs, filled up to `vectors` vectors.
+// `right % stride_w`, which shares its kernel columns: those that an event in that column meets, `most` of them, each
+// with its own output column, side by side. Weights are packed [block][kernel_h][phase][channels][most][block of
+// outputs], kernel columns from the furthest to the nearest, a block being `vectors` vectors of outputs.
 struct EventConv {
   const float* x;
   float* y;
   const float* weights;
-  const float* bias;
+  const float* bias;  // filled up to whole blocks
   int64_t height, width, channels, out_h, out_w, outputs;
   int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h;
-  int64_t halo, padded_w;     // columns before the first output; columns in all
-  int64_t vectors;            // vectors in a span
-  int64_t kernel_step;        // from one kernel row to the next
-  const int64_t* spans;       // for each phase: where its weights begin
-  const int64_t* furthest;    // for each phase: its furthest kernel column
+  int64_t most, vectors, blocks;
+  int64_t phase_step, kernel_step, block_step;  // from one phase, kernel row, block to the next
 };
 
 // Zeroed floats that begin on a cache line.

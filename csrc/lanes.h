@@ -11,7 +11,6 @@ static inline F load(const float* p) { return *reinterpret_cast<const Funaligned
 static inline void store(float* p, F a) { *reinterpret_cast<Funaligned*>(p) = a; }
 static inline I load(const int32_t* p) { return *reinterpret_cast<const Iunaligned*>(p); }
 static inline void store(int32_t* p, I a) { *reinterpret_cast<Iunaligned*>(p) = a; }
-static inline F all(float a) { return F{} + a; }
 static inline F choose(I mask, F a, F b) { return mask ? a : b; }
 // The first n of W floats, the rest filled.
 static inline F load(const float* p, int n, float fill) {
@@ -30,14 +29,17 @@ static inline void store(float* p, F a, int n) {
 }
 
 #if defined(RHEOBASE_AVX512)
+static inline F all(float a) { return _mm512_set1_ps(a); }
 static inline F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 static inline F least(F a, F b) { return _mm512_min_ps(a, b); }
 static inline F greatest(F a, F b) { return _mm512_max_ps(a, b); }
 #elif defined(RHEOBASE_AVX2)
+static inline F all(float a) { return _mm256_set1_ps(a); }
 static inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
 static inline F least(F a, F b) { return _mm256_min_ps(a, b); }
 static inline F greatest(F a, F b) { return _mm256_max_ps(a, b); }
 #else
+static inline F all(float a) { return F{} + a; }
 static inline F fma(F a, F b, F c) { return a * b + c; }
 static inline F least(F a, F b) { return choose(a < b, a, b); }
 static inline F greatest(F a, F b) { return choose(a > b, a, b); }

@@ -65,32 +65,31 @@ int lanes() { return used == AVX512 ? 16 : used == AVX2 ? 8 : 4; }
 
 // The weights [outputs, channels, kernel_h, kernel_w] as `EventConv` wants them.
 struct Packed {
-  Aligned weights;
-  std::vector<float> bias;
-  std::vector<int64_t> spans, furthest;
+  Aligned weights, bias;
 
-  Packed(EventConv& conv, const float* weight, const float* from_bias) : bias(conv.outputs) {
-    if (from_bias) std::copy(from_bias, from_bias + conv.outputs, bias.begin());
-    const int64_t most = (conv.kernel_w + conv.stride_w - 1) / conv.stride_w;  // kernel columns of a phase
-    conv.vectors = (most * conv.outputs + lanes() - 1) / lanes();
-    const int64_t span = conv.vectors * lanes(), phase_step = conv.channels * span;
-    conv.kernel_step = conv.stride_w * phase_step;
-    weights = Aligned(conv.kernel_h * conv.kernel_step);
-    float* packed = weights.data();
-    for (int64_t phase = 0; phase < conv.stride_w; phase++) {
-      const int64_t last = phase + (most - 1) * conv.stride_w;  // maybe beyond the kernel: no weight there
-      spans.push_back(phase * phase_step), furthest.push_back(last);
-      for (int64_t j = 0; j < most; j++) {
-        const int64_t column = last - j * conv.stride_w;
-        if (column >= conv.kernel_w) continue;
-        for (int64_t o = 0; o < conv.outputs; o++)
-          for (int64_t c = 0; c < conv.channels; c++)
-            for (int64_t i = 0; i < conv.kernel_h; i++)
-              packed[i * conv.kernel_step + phase * phase_step + c * span + j * conv.outputs + o] =
-                  weight[((o * conv.channels + c) * conv.kernel_h + i) * conv.kernel_w + column];
-      }
+  Packed(EventConv& conv, const float* weight, const float* from_bias) {
+    conv.most = (conv.kernel_w + conv.stride_w - 1) / conv.stride_w;
+    const int64_t needed = (conv.outputs + lanes() - 1) / lanes();
+    int64_t cheapest = INT64_MAX;  // loads: the weights of an event, its value and place
+    for (int64_t vectors = 1; conv.most * vectors <= MOST_SUMS; vectors++) {
+      const int64_t blocks = (needed + vectors - 1) / vectors, loads = blocks * (conv.most * vectors + 2);
+      if (loads < cheapest) cheapest = loads, conv.vectors = vectors, conv.blocks = blocks;
     }
-    conv.weights = packed, conv.bias = bias.data(), conv.spans = spans.data(), conv.furthest = furthest.data();
+    const int64_t block = conv.vectors * lanes(), span = conv.most * block;
+    conv.phase_step = conv.channels * span, conv.kernel_step = conv.stride_w * conv.phase_step;
+    conv.block_step = conv.kernel_h * conv.kernel_step;
+    weights = Aligned(conv.blocks * conv.block_step), bias = Aligned(conv.blocks * block);
+    if (from_bias) std::copy(from_bias, from_bias + conv.outputs, bias.data());
+    float* packed = weights.data();
+    for (int64_t o = 0; o < conv.outputs; o++)
+      for (int64_t c = 0; c < conv.channels; c++)
+        for (int64_t row = 0; row < conv.kernel_h; row++)
+          for (int64_t column = 0; column < conv.kernel_w; column++) {
+            const int64_t phase = column % conv.stride_w, j = conv.most - 1 - column / conv.stride_w;
+            packed[o / block * conv.block_step + row * conv.kernel_step + phase * conv.phase_step + c * span + j * block +
+                   o % block] = *weight++;
+          }
+    conv.weights = packed, conv.bias = bias.data();
   }
 };
 
@@ -104,15 +103,13 @@ void event_conv(Tensor x, Tensor weight, std::optional<Tensor> bias, std::vector
   conv.kernel_h = weight.size(2), conv.kernel_w = weight.size(3);
   conv.stride_h = stride[0], conv.stride_w = stride[1], conv.pad_h = padding[0], conv.pad_w = padding[1];
   conv.dilation_h = dilation_h;
-  conv.halo = conv.kernel_w + conv.stride_w;
-  conv.padded_w = std::max((conv.width - 1 + conv.pad_w) / conv.stride_w + 1, conv.out_w) + conv.halo + 1;
   const Packed packed(conv, read(weight), bias ? read(*bias) : nullptr);
   torch::stable::parallel_for(0, x.size(0), 1, [&](int64_t begin, int64_t end) {
 #ifdef RHEOBASE_X86
-    if (used == AVX512) return avx512::run_events(conv, begin, end);
-    if (used == AVX2) return avx2::run_events(conv, begin, end);
+    if (used == AVX512) return avx512::run_events<>(conv, begin, end);
+    if (used == AVX2) return avx2::run_events<>(conv, begin, end);
 #endif
-    plain::run_events(conv, begin, end);
+    plain::run_events<>(conv, begin, end);
   });
 }
 

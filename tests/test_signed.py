@@ -158,7 +158,7 @@ def relative(y: Tensor, answer: Tensor) -> float:
 
 
 def mean_error(net: nn.Module, snn: rb.SpikingNet, x: Tensor, t: int) -> float:
-    """The largest difference of a channel's mean emission over t steps and its mean activation, in means of the layer."""
+    """The largest difference of a channel's mean emission over t steps and its mean activation, in the layer's mean."""
     sent: dict[str, Tensor] = {}
     mean: dict[str, Tensor] = {}
 
