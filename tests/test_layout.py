@@ -16,12 +16,15 @@ RANKS = (
     "membrane histogram alphabet threshold scale initial reset gate leak correction",
     "neuron",
     "kernels.cpu kernels.reference kernels",
-    "modules ops graph fold",
+    "inputs modules ops.op ops.synapses ops.carriers ops.nonlinear ops.activations ops graph fold",
     "method methods network",
-    "readers trace observe refine message",
+    "readers.call readers.synapses readers.activations readers.pools readers.shapes readers.attention readers",
+    "capture trace observe",
+    "preflight refine message",
     "convert",
     "energy measure evaluate",
-    "quantise search table plot cite data nets.digits nets.cifar_resnet nets testing checkpoint demo recipes",
+    "quantise search table plot cite data nets.digits nets.cifar_resnet nets.efficientnet_lite nets",
+    "testing checkpoint demo recipes",
     "arguments cli",
 )
 ORDER = [name for rank in RANKS for name in rank.split()]

@@ -22,6 +22,7 @@ from .method import Method
 from .modules import QCFS, Clip
 from .network import SpikingNet, constant, load, save
 from .neuron import Neuron, init, rheobase, scan, step
+from .preflight import Preflight, preflight
 from .reset import Subtract, ToValue
 from .scale import Given, Learned, Max, MinMSE, Percentile
 from .search import calibrate_beta
@@ -70,6 +71,7 @@ __all__ = [
     "Neuron",
     "Open",
     "Percentile",
+    "Preflight",
     "Ramp",
     "Reciprocal",
     "RheobaseError",
@@ -99,6 +101,7 @@ __all__ = [
     "load",
     "methods",
     "plot",
+    "preflight",
     "rheobase",
     "save",
     "scan",

@@ -48,9 +48,29 @@ def parsers(commands: Commands) -> tuple[Parser, dict[str, Parser]]:
     made["demo"].add_argument("--seed", type=int, default=0, help="of the split and the training (%(default)s)")
     made["cite"].add_argument("method", nargs="+", help="named methods, as `rheobase methods` lists them")
     made["kernels"].add_argument("--snn", type=Path, help="what `rheobase convert` wrote")
+    _preflight_options(made["preflight"])
     _convert_options(made["convert"])
     _evaluate_options(made["evaluate"])
     return top, made
+
+
+def _preflight_options(add: Parser) -> None:
+    option = add.add_argument
+    option("--model", required=True, metavar="MODULE:FACTORY", help="called without arguments, makes the network")
+    option("--weights", type=Path, help="its weights, a safetensors file; without, those it is made with")
+    option("--shape", required=True, type=wholes, help="the shape of one sample: 3,32,32")
+    option("--tokens", action="store_true", help="the samples are whole numbers, for an embedding")
+    _policy_options(add)
+
+
+def _policy_options(add: Parser) -> None:
+    add.add_argument(
+        "--on-unsupported",
+        default="error",
+        metavar="error|keep|approximate",
+        help="what to do with what has no exact spiking counterpart (%(default)s)",
+    )
+    add.add_argument("--leave", action="append", default=[], metavar="PATTERN", help="nodes that stay analogue")
 
 
 def _convert_options(add: Parser) -> None:
@@ -61,6 +81,7 @@ def _convert_options(add: Parser) -> None:
     option("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the method, such as p=99.5")
     option("--out", required=True, type=Path, help="the spiking network, a safetensors file")
     option("--seed", type=int, default=0, help="of what is random in a method (%(default)s)")
+    _policy_options(add)
     _data_options(add, "TRAINING data to calibrate on", limit=512, batch=64)
 
 
@@ -90,6 +111,11 @@ def whole(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return int(text)
+
+
+def wholes(text: str) -> tuple[int, ...]:
+    """`3,32,32`."""
+    return tuple(whole(part) for part in text.split(","))
 
 
 def numbers(text: str) -> tuple[float, ...]:

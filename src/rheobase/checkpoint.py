@@ -18,15 +18,15 @@ from .errors import FileError, RheobaseError, SpecError
 from .spec import nearest
 
 
-def network(factory: str, weights: Path) -> nn.Module:
-    """The module that `package.module:factory` makes, with its weights, in eval mode.
+def network(factory: str, weights: Path | None) -> nn.Module:
+    """The module that `package.module:factory` makes, in eval mode, with the weights of a file if one is given.
 
     Modules are found from the current directory too. Raises SpecError or FileError for whatever does not fit.
     """
     module, colon, name = factory.partition(":")
     if not (module and colon and name):
         raise SpecError(f"--model {factory!r} names no factory", instead="--model package.module:factory")
-    state = read_weights(weights)
+    state = None if weights is None else read_weights(weights)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     with explained(f"importing {module!r}"):
@@ -42,7 +42,8 @@ def network(factory: str, weights: Path) -> nn.Module:
             why="the factory is called without arguments and must build the network",
             instead="def factory(): return Net(...)",
         )
-    fit_weights(made, state, weights)
+    if state is not None and weights is not None:
+        fit_weights(made, state, weights)
     return made.eval()
 
 

@@ -27,6 +27,7 @@ from .files import read_json, write_json
 from .method import Method
 from .network import load, save
 from .observe import check_input
+from .preflight import preflight
 from .spec import nearest, to_json
 from .table import Table
 
@@ -150,6 +151,16 @@ def run_cite(options: argparse.Namespace, terminal: Terminal) -> None:
     terminal.result({"keys": found, "bibtex": bibtex(found)}, text=bibtex(found))
 
 
+def run_preflight(options: argparse.Namespace, terminal: Terminal) -> None:
+    """What would become of every node of a network, before any data is touched."""
+    ann = network(options.model, options.weights)
+    example = torch.zeros(1, *options.shape, dtype=torch.int64 if options.tokens else torch.float32)
+    found = preflight(ann, example, on_unsupported=options.on_unsupported, leave=options.leave)
+    if not options.json:
+        require_rich()
+    terminal.result(found.to_json(), table.preflight(found))
+
+
 def run_convert(options: argparse.Namespace, terminal: Terminal) -> None:
     """Turn a trained network into a spiking one, calibrated on training data."""
     method = choose(options.method, options.set)
@@ -164,6 +175,8 @@ def run_convert(options: argparse.Namespace, terminal: Terminal) -> None:
             ann,
             method,
             data.batches(x, y, options.batch),
+            on_unsupported=options.on_unsupported,
+            leave=options.leave,
             generator=generator,
             progress=lambda stage, n: advance({"observe": "calibrating"}.get(stage, stage), n, len(x)),
         )
@@ -289,6 +302,7 @@ def writable(path: Path) -> None:
 COMMANDS = {
     "demo": run_demo,
     "methods": run_methods,
+    "preflight": run_preflight,
     "convert": run_convert,
     "evaluate": run_evaluate,
     "kernels": run_kernels,

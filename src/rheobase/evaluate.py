@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from .energy import HOROWITZ, Costs
 from .errors import InputError, context
+from .inputs import called, count, each, split
 from .kernels import cpu
 from .measure import NOT_COUNTED, Ledger
 from .network import SpikingNet
-from .observe import check_input
+from .observe import check_inputs
 from .spec import from_json, to_json
 from .version import VERSION
 
@@ -75,7 +76,7 @@ def _shallow(curve: Curve) -> dict[str, Any]:
 
 def evaluate(
     net: SpikingNet,
-    loader: Iterable[tuple[Tensor, Tensor]],
+    loader: Iterable[tuple[Any, Tensor]],
     steps: int = 32,
     *,
     label: str = "",
@@ -97,37 +98,40 @@ def evaluate(
         device = next(net.parameters()).device
         correct, ann_correct, samples = torch.zeros(steps, dtype=torch.int64), 0, 0
         for index, (x, y) in enumerate(loader):
-            check_input(x, f"batch {index}")
-            x, y = x.to(device), y.to(device)
+            check_inputs(x, f"batch {index}")
+            x, y = each(lambda part: part.to(device), x), y.to(device)
             correct += _hits(net, ledger, x, y, chunk, index)
-            samples += len(x)
-            ann_correct += int((ann(x).argmax(1) == y).sum()) if ann is not None else 0
+            samples += count(x)
+            ann_correct += int((called(ann, x).argmax(1) == y).sum()) if ann is not None else 0
             if progress:
-                progress(len(x))
+                progress(count(x))
         if samples == 0:
             raise InputError("there is no data to evaluate on", why="the loader is empty, or was used up before")
     return _curve(net, ledger, correct, samples, label, costs, ann_correct / samples if ann is not None else np.nan)
 
 
-def _hits(net: SpikingNet, ledger: Ledger, x: Tensor, y: Tensor, chunk: int | None, index: int) -> Tensor:
+def _hits(net: SpikingNet, ledger: Ledger, x: Any, y: Tensor, chunk: int | None, index: int) -> Tensor:
     """How many samples are right after each step."""
-    x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+    x = each(lambda part: part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part, x)
     _check_labels(net, x, y, index)
     correct = torch.zeros(ledger.steps, dtype=torch.int64)
-    for images, labels in zip(x.split(net.together), y.split(net.together), strict=True):
+    for images, labels in zip(split(x, net.together), y.split(net.together), strict=True):
         hits = [(ys.argmax(2) == labels).sum(1).cpu() for ys in net.present(images, ledger.steps, ledger, chunk)]
         correct += torch.cat(hits)
     return correct
 
 
-def _check_labels(net: SpikingNet, x: Tensor, y: Tensor, index: int) -> None:
+def _check_labels(net: SpikingNet, x: Any, y: Tensor, index: int) -> None:
     shape = net.output_shape
-    if len(shape) != 1:
-        raise InputError(f"the network answers {('N', *shape)}, expected [N, classes]")
-    if y.shape != x.shape[:1] or y.is_floating_point() or not bool(((y >= 0) & (y < shape[0])).all()):
+    if isinstance(net.output, (tuple, dict)) or len(shape) != 1:
+        raise InputError(
+            f"the network answers {shape} for each sample, expected one vector of classes",
+            instead="convert a model that answers its logits only",
+        )
+    if y.shape != (count(x),) or y.is_floating_point() or not bool(((y >= 0) & (y < shape[0])).all()):
         raise InputError(
             f"the labels of batch {index} are {y.dtype} {tuple(y.shape)}, from {y.min().item()} to {y.max().item()}",
-            why=f"they must be {len(x)} class indices from 0 to {shape[0] - 1}",
+            why=f"they must be {count(x)} class indices from 0 to {shape[0] - 1}",
         )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import ops
 from .graph import Graph, Node
+from .inputs import each
 from .neuron import rest
 
 
@@ -24,22 +25,28 @@ def fold_batchnorm(graph: Graph) -> Graph:
         source = node.inputs[0]
         into = nodes.get(folded.get(source, source))
         if isinstance(node.op, ops.Affine) and into and _takes_affine(into) and len(graph.readers(source)) == 1:
-            tensors[into.name] = _rescaled(tensors[into.name], tensors.pop(node.name))
+            tensors[into.name] = _rescaled(into.op, tensors[into.name], tensors.pop(node.name))
             folded[node.name] = into.name
         else:
             nodes[node.name] = replace(node, inputs=tuple(folded.get(name, name) for name in node.inputs))
-    output = folded.get(graph.output, graph.output)
+    output = each(lambda name: folded.get(name, name), graph.output)
     return replace(graph, nodes=tuple(nodes.values()), output=output, tensors=tensors)
 
 
 def _takes_affine(node: Node) -> bool:
-    return isinstance(node.op, ops.Conv) or (isinstance(node.op, ops.Linear) and len(node.shape) == 1)
+    return isinstance(node.op, (ops.Conv, ops.ConvTranspose)) or (
+        isinstance(node.op, ops.Linear) and len(node.shape) == 1
+    )
 
 
-def _rescaled(synapse: dict[str, Tensor], affine: dict[str, Tensor]) -> dict[str, Tensor]:
+def _rescaled(op: ops.Op, synapse: dict[str, Tensor], affine: dict[str, Tensor]) -> dict[str, Tensor]:
     weight, scale, shift = synapse["weight"], affine["weight"].double(), affine["bias"].double()
     bias = synapse["bias"].double() * scale + shift if "bias" in synapse else shift
-    scaled = weight.double() * scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    if isinstance(op, ops.ConvTranspose):  # [in, out / groups, ...]
+        each = scale.reshape(op.groups, 1, -1).expand(-1, len(weight) // op.groups, -1).flatten(0, 1)
+        scaled = weight.double() * each.reshape(*each.shape, *(1,) * (weight.ndim - 2))
+    else:
+        scaled = weight.double() * scale.reshape(-1, *(1,) * (weight.ndim - 1))
     return {"weight": scaled.to(weight.dtype), "bias": bias.to(weight.dtype)}
 
 
@@ -80,18 +87,14 @@ def fold_theta(graph: Graph) -> Graph:
                 tensors[node.name] = tensors[node.name] | {"weight": w}
             elif (
                 isinstance(op, ops.Concat)
-                and (w := _joined(op, carried, [_shape(graph, n) for n in inputs])) is not None
+                and (w := _joined(op, carried, [graph.shapes[n] for n in inputs])) is not None
             ) or (len(inputs) == 1 and (w := _passed(op, carried[0], shapes[0])) is not None):
                 worth[node.name] = w
             else:
                 inputs = tuple(map(plain, inputs))
         nodes[node.name] = replace(node, op=op, inputs=inputs)
-    output = plain(graph.output)
+    output = each(plain, graph.output)
     return replace(graph, nodes=tuple(nodes.values()), output=output, tensors=tensors)
-
-
-def _shape(graph: Graph, name: str) -> tuple[int, ...]:
-    return graph[name].shape if any(n.name == name for n in graph.nodes) else graph.input_shape
 
 
 def _along(worth: Tensor, shape: tuple[int, ...], axis: int) -> Tensor | None:
@@ -107,6 +110,8 @@ def _absorbed(op: ops.Op, weights: dict[str, Tensor], worth: Tensor | None, shap
     if along is None:
         return None
     weight, along = weights["weight"], along.double()
+    if isinstance(op, ops.ConvTranspose):
+        along = along.reshape(-1, *(1,) * (weight.ndim - 1))
     if isinstance(op, ops.Conv):
         inputs = along.reshape(op.groups, -1).repeat_interleave(len(weight) // op.groups, 0)
         along = inputs.reshape(*weight.shape[:2], *(1,) * (weight.ndim - 2))
@@ -116,16 +121,19 @@ def _absorbed(op: ops.Op, weights: dict[str, Tensor], worth: Tensor | None, shap
 def _passed(op: ops.Op, worth: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
     """The worth of a letter behind a carrier, or None if letters cannot pass."""
     assert worth is not None
-    if isinstance(op, (ops.Reshape, ops.Permute, ops.Slice, ops.Pad)):
+    if isinstance(op, ops.Pad) and op.mode != "constant":
+        return worth if worth.numel() == 1 else None
+    if isinstance(op, (ops.Reshape, ops.Permute, ops.Slice, ops.Pad, ops.Roll, ops.Flip, ops.Expand)):
         return worth if worth.numel() == 1 else op({}, worth.expand(shape)[None])[0]
-    if not isinstance(op, (ops.AvgPool, ops.AdaptiveAvgPool, ops.MaxPool, ops.Mean)):
+    if not isinstance(op, (ops.AvgPool, ops.AdaptiveAvgPool, ops.Resize, ops.Mean, *ops.MAXIMA)):
         return None
     if worth.numel() == 1:
         return worth.reshape(())
     along = _along(worth, shape, 0)
-    if along is None or (isinstance(op, ops.Mean) and (1 in op.dims or 0 in op.dims)):
+    reduces = isinstance(op, (ops.Mean, ops.Maximum))
+    if along is None or (reduces and (1 in op.dims or 0 in op.dims)):
         return None
-    rest_of_it = len(shape) - 1 if not isinstance(op, ops.Mean) or op.keepdim else len(shape) - 1 - len(op.dims)
+    rest_of_it = len(shape) - 1 - (len(op.dims) if reduces and not op.keepdim else 0)
     return along.reshape(-1, *(1,) * rest_of_it)
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from .inputs import each, named, tensors
 from .spec import spec
 
 INPUT = "input"
+"""The name of the input of a network that has one."""
 
 
 @spec
@@ -30,15 +32,24 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in the order they run, the one whose value is the answer, and `tensors[name]`, the weights of a node."""
+    """Nodes in the order they run, and `tensors[name]`, the weights of a node.
+
+    output: the name of the node whose value is the answer, or a tuple or dict of names as the model answers. inputs:
+    the shape of one sample of each input by its name.
+    """
 
     nodes: tuple[Node, ...]
-    output: str
-    input_shape: tuple[int, ...]
+    output: Any
+    inputs: dict[str, tuple[int, ...]]
     tensors: dict[str, dict[str, Tensor]]
 
     def __getitem__(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one sample of every value."""
+        return self.inputs | {node.name: node.shape for node in self.nodes}
 
     def of(self, kind: type | tuple[type, ...]) -> Iterator[Node]:
         """The nodes whose op is of a kind, in order."""
@@ -48,9 +59,9 @@ class Graph:
         """The nodes that read `name`."""
         return [node for node in self.nodes if name in node.inputs]
 
-    def __call__(self, x: Tensor, visit: Callable[[Node, list[Tensor], Tensor], None] | None = None) -> Tensor:
+    def __call__(self, x: Any, visit: Callable[[Node, list[Tensor], Tensor], None] | None = None) -> Any:
         """Run the source network on `[N, ...]`; `visit(node, inputs, output)` sees every node."""
-        values = {INPUT: x}
+        values = named(x, list(self.inputs))
         for node, done in zip(self.nodes, self.spent(), strict=True):
             xs = [values[name] for name in node.inputs]
             values[node.name] = node.op(self.tensors.get(node.name, {}), *xs)
@@ -58,10 +69,11 @@ class Graph:
                 visit(node, xs, values[node.name])
             for name in done:
                 del values[name]
-        return values[self.output]
+        return each(values.__getitem__, self.output)
 
     def spent(self) -> list[list[str]]:
         """For each node the values that nothing needs any more once it has run."""
         last = {name: index for index, node in enumerate(self.nodes) for name in (*node.inputs, node.name)}
-        last.pop(self.output)
+        for name in tensors(self.output):
+            last.pop(name, None)
         return [[name for name, at in last.items() if at == index] for index in range(len(self.nodes))]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from . import ops
-from .graph import INPUT, Node
+from .graph import Node
 from .message import Kind, messages
 from .network import SpikingNet, Visit
 
@@ -18,6 +19,7 @@ NOT_COUNTED = (
     "pooling",
     "memory traffic",
     "sums of analogue branches",
+    "normalisation, softmax and other functions of real numbers",
 )
 
 
@@ -38,11 +40,11 @@ class Ledger:
 
     def __init__(self, net: SpikingNet, steps: int) -> None:
         self.messages, self.steps = messages(net), steps
-        self.shapes = {INPUT: net.input_shape} | {node.name: node.shape for node in net.graph_nodes}
+        self.shapes = net.graph.shapes
         self.letters, self.events, self.acs, self.graded, self.analogue = torch.zeros(5, steps, dtype=torch.float64)
         self.layers = {name: torch.zeros(steps, dtype=torch.float64) for name, _ in net.sites()}
         self.neurons = {name: math.prod(self.shapes[name]) for name in self.layers}
-        self.macs = {node.name: macs(net, node) for node in net.graph_nodes if isinstance(node.op, ops.SYNAPSES)}
+        self.macs = {node.name: n for node in net.graph_nodes if (n := macs(net, node, self.shapes)) is not None}
         self.constant = sum(n for name, n in self.macs.items() if self.messages[name].kind is Kind.CONSTANT)
         self._units: dict[str, Tensor] = {}  # what each message of the present steps amounts to
 
@@ -63,6 +65,8 @@ class Ledger:
             self._units[node.name] = letters if node.op.letters else events
         elif isinstance(node.op, KEEPING) and node.inputs[0] in self._units:
             self._units[node.name] = self._units[node.inputs[0]]
+        elif isinstance(node.op, ops.Difference) and self.messages[node.name].kind is Kind.ANALOGUE:
+            self.analogue[at] += self.macs.get(node.name, 0.0) * seen.ys.shape[1]
         elif isinstance(node.op, (*ops.SYNAPSES, ops.Add)):
             for name, xs in zip(node.inputs, seen.xs, strict=True):
                 self.synapse(node.name, name, xs, at)
@@ -85,7 +89,18 @@ def _per_step(letters: Tensor) -> Tensor:
     return letters.sum(tuple(range(2, letters.ndim))).sum(1, dtype=torch.float64).cpu()
 
 
-def macs(net: SpikingNet, node: Node) -> float:
-    """Multiply-accumulates of one dense pass of a synapse on one sample."""
-    outputs = math.prod(node.shape)
-    return float(outputs if isinstance(node.op, ops.Affine) else outputs * net.weights(node.name)["weight"][0].numel())
+def macs(net: SpikingNet, node: Node, shapes: Mapping[str, tuple[int, ...]]) -> float | None:
+    """Multiply-accumulates of one dense pass on one sample; None of what has none, or is not counted."""
+    outputs, op = math.prod(node.shape), node.op.op if isinstance(node.op, ops.Difference) else node.op
+    if isinstance(op, (ops.Affine, ops.Multiply, ops.Divide)):
+        return float(outputs)
+    if isinstance(op, (ops.Conv, ops.Linear)):
+        return float(outputs * net.weights(node.name)["weight"][0].numel())
+    if isinstance(op, ops.ConvTranspose):
+        return float(math.prod(shapes[node.inputs[0]]) * net.weights(node.name)["weight"][0].numel())
+    if isinstance(op, ops.MatMul):
+        return float(outputs * shapes[node.inputs[0]][-1])
+    if isinstance(op, ops.Attention):  # q k^T, then its product with v
+        queries, keys = shapes[node.inputs[0]], shapes[node.inputs[1]]
+        return float(math.prod(queries) * keys[-2] + outputs * keys[-2])
+    return None

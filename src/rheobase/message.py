@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import ops
-from .graph import INPUT, Node
+from .graph import Node
 from .network import SpikingNet
 
 
@@ -32,8 +32,8 @@ class Message(NamedTuple):
 
 def messages(net: SpikingNet) -> dict[str, Message]:
     """What each node sends, for constant coding of the input."""
-    found = {INPUT: Message(Kind.CONSTANT)}
-    sizes = {INPUT: math.prod(net.input_shape)} | {node.name: math.prod(node.shape) for node in net.graph_nodes}
+    found = {name: Message(Kind.CONSTANT) for name in net.inputs}
+    sizes = {name: math.prod(shape) for name, shape in net.graph.shapes.items()}
     for node in net.graph_nodes:
         window = sizes[node.inputs[0]] / max(1, sizes[node.name])
         found[node.name] = _sent(net, node, [found[name] for name in node.inputs], window)
@@ -46,14 +46,19 @@ def _sent(net: SpikingNet, node: Node, read: list[Message], window: float) -> Me
         return Message(Kind.LETTERS if node.op.letters else Kind.GRADED)
     if kinds == {Kind.CONSTANT}:
         return Message(Kind.CONSTANT)
-    if isinstance(node.op, ops.SYNAPSES) or not kinds <= {Kind.LETTERS, Kind.GRADED}:
+    mixes = isinstance(node.op, (*ops.SYNAPSES, ops.Shift)) or (
+        isinstance(node.op, ops.Difference) and not node.op.exact
+    )
+    if mixes or not kinds <= {Kind.LETTERS, Kind.GRADED}:
         return Message(Kind.ANALOGUE)
     if isinstance(node.op, ops.Scale):
         return Message(read[0].kind, net.weights(node.name)["scale"].detach() * read[0].unit)
     if isinstance(node.op, ops.AvgPool):
         return Message(read[0].kind, read[0].unit / math.prod(node.op.kernel))
-    if isinstance(node.op, (ops.AdaptiveAvgPool, ops.Mean)):
+    if isinstance(node.op, ops.AdaptiveAvgPool) or (isinstance(node.op, ops.Mean) and not node.op.total):
         return Message(read[0].kind, read[0].unit / window)
+    if isinstance(node.op, ops.Resize) and node.op.mode != "nearest":
+        return Message(Kind.GRADED)
     if len(read) == 1 or (kinds == {Kind.LETTERS} and all(_same(read[0].unit, other.unit) for other in read)):
         return read[0]
     return Message(Kind.GRADED)  # letters of several worths side by side

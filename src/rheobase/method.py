@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from .alphabet import Alphabet, binary
 from .correction import Correction, Uncorrected
 from .errors import SpecError
 from .gate import Gate, Open, SentCharge, SpikeConfidence
-from .initial import InitialPotential, Zero
+from .initial import Half, InitialPotential, Zero
 from .leak import Leak
 from .neuron import Neuron
 from .reset import Reset, Subtract, ToValue
@@ -44,6 +45,15 @@ class Method:
         return Neuron(
             threshold=self.threshold, alphabet=self.alphabet, reset=self.reset, gate=self.gate, leak=self.leak
         )
+
+    @property
+    def two_sided(self) -> Method:
+        """The method for activations of both signs: as many letters again below zero, each sum rounded to the nearest.
+
+        The threshold is fixed, since MSAT and DTIF are rules for rectifiers, and any letter may leave at any time.
+        """
+        letters = replace(self.alphabet, signed=True, floor=True)
+        return replace(self, threshold=Fixed(), initial=Half(), alphabet=letters, reset=Subtract(), gate=Open())
 
 
 REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from . import ops
 from .errors import FileError, InputError
 from .files import write
-from .graph import INPUT, Graph, Node
+from .graph import Graph, Node
+from .inputs import count, each, named, tensors
 from .membrane import Tensors
 from .neuron import Emission, Neuron
 from .spec import from_json, to_json
@@ -27,7 +29,7 @@ class State(NamedTuple):
 
     t: int
     memory: dict[str, Any]
-    total: Tensor
+    total: Any
 
 
 class Visit(NamedTuple):
@@ -59,44 +61,47 @@ class SpikingNet(nn.Module):
         ys, state = net(xs, state)      goes on where `state` stopped: the same as one longer run
 
     `ys[t]` is the readout after step t, the mean of the outputs of steps 0..t, so that one run answers for every T.
-    What is constant in time is computed once. Weights and neuron tensors are in `state_dict` under the names of the
-    source network. There is no hidden state: two calls give the same answer. `provenance` says how it was made.
+    A network with several inputs takes a tuple or a dict of such xs, one with several answers gives them as its source
+    does. What is constant in time is computed once. Weights and neuron tensors are in `state_dict` under the names of
+    the source network. There is no hidden state: two calls give the same answer. `provenance` says how it was made.
     """
 
     def __init__(self, graph: Graph, provenance: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.provenance = provenance or {}
-        self.graph_nodes, self.output, self.input_shape = graph.nodes, graph.output, graph.input_shape
-        self._spent, self._sparse = graph.spent(), _sparse(graph.nodes)
+        self.graph_nodes = tuple(replace(node, op=ops.in_time(node.op)) for node in graph.nodes)
+        self.output, self.inputs = graph.output, graph.inputs
+        self._spent, self._sparse = graph.spent(), _sparse(self.graph_nodes)
         self._largest = max(math.prod(node.shape) for node in graph.nodes)
         self.nodes = nn.Module()
-        for name, tensors in graph.tensors.items():
+        for name, weights in graph.tensors.items():
             holder = _holder(self.nodes, name)
-            for key, value in tensors.items():
+            for key, value in weights.items():
                 if key in ("weight", "bias", "scale"):
                     holder.register_parameter(key, nn.Parameter(value.clone()))
                 else:
                     holder.register_buffer(key, value.clone())
 
-    def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, xs: Any, state: State | None = None) -> tuple[Any, State]:
         return self.run(xs, state)
 
     def run(
-        self, xs: Tensor, state: State | None = None, visit: Callable[[Visit], None] | None = None
-    ) -> tuple[Tensor, State]:
+        self, xs: Any, state: State | None = None, visit: Callable[[Visit], None] | None = None
+    ) -> tuple[Any, State]:
         """The same as a call; `visit` sees every node with its inputs and output."""
-        self.check(xs, state)
+        values = named(xs, list(self.inputs))
+        for name, drive in values.items():
+            self.check(name, drive, state)
         memory: dict[str, Any] = {}
-        values = {INPUT: xs}
         for node, done in zip(self.graph_nodes, self._spent, strict=True):
             inputs, weights, emission = [values[name] for name in node.inputs], self.weights(node.name), None
             before = state.memory[node.name] if state and node.name in state.memory else None
             if isinstance(node.op, ops.Spike):
                 emission, memory[node.name] = node.op.scan(weights, inputs[0], before)
                 letters, amplitude = emission
-                ys = (letters if node.op.letters else letters * amplitude).to(xs.dtype)
-            elif isinstance(node.op, ops.MaxPool):
-                ys, memory[node.name] = node.op.scan(weights, inputs[0], before)
+                ys = (letters if node.op.letters else letters * amplitude).to(inputs[0].dtype)
+            elif isinstance(node.op, ops.Difference):
+                ys, memory[node.name] = node.op.scan(weights, inputs, before)
             else:
                 ys = over_time(node.op.on_events if node.name in self._sparse else node.op, weights, inputs)
             values[node.name] = ys
@@ -104,20 +109,21 @@ class SpikingNet(nn.Module):
                 visit(Visit(state.t if state else 0, node, inputs, ys, emission, memory.get(node.name)))
             for name in done:
                 del values[name]
-        return self.readout(values[self.output], state, memory)
+        return self.readout(each(values.__getitem__, self.output), state, memory)
 
     def present(
-        self, x: Tensor, steps: int, visit: Callable[[Visit], None] | None = None, chunk: int | None = None
-    ) -> Iterator[Tensor]:
+        self, x: Any, steps: int, visit: Callable[[Visit], None] | None = None, chunk: int | None = None
+    ) -> Iterator[Any]:
         """Constant coding of `x` `[N, ...]`, `chunk` steps at a time to bound memory: the `ys` of each piece.
 
         By itself a piece is as long as the largest layer stays near 2 million numbers, which also is fastest on a CPU.
         """
         if chunk is None:
-            chunk = max(1, 2_000_000 // (self._largest * len(x)))
-        xs, state = constant(x, steps), None
+            chunk = max(1, 2_000_000 // (self._largest * count(x)))
+        xs, state = each(lambda part: constant(part, steps), x), None
         for start in range(0, steps, chunk):
-            ys, state = self.run(xs[start : start + chunk], state, visit)
+            stop = start + chunk
+            ys, state = self.run(each(lambda part, a=start, b=stop: part[a:b], xs), state, visit)
             yield ys
 
     @property
@@ -126,18 +132,23 @@ class SpikingNet(nn.Module):
         return max(1, (500_000 if next(self.parameters()).device.type == "cpu" else 50_000_000) // self._largest)
 
     @property
-    def output_shape(self) -> tuple[int, ...]:
-        """The shape of one answer, without time and batch."""
-        return next(node.shape for node in self.graph_nodes if node.name == self.output)
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one sample, of the first input if there are several."""
+        return next(iter(self.inputs.values()))
 
-    def readout(self, ys: Tensor, state: State | None, memory: dict[str, Any]) -> tuple[Tensor, State]:
+    @property
+    def output_shape(self) -> Any:
+        """The shape of one answer, without time and batch; of each if there are several."""
+        shapes = {node.name: node.shape for node in self.graph_nodes}
+        return each(shapes.__getitem__, self.output)
+
+    def readout(self, ys: Any, state: State | None, memory: dict[str, Any]) -> tuple[Any, State]:
         """The mean of the outputs up to each step."""
-        total, t = (state.total, state.t) if state else (torch.zeros_like(ys[0]), 0)
-        means = []
-        for y in ys.unbind(0):
-            total, t = total + y, t + 1
-            means.append(total / t)
-        return torch.stack(means), State(t, memory, total)
+        t, totals = (state.t, list(tensors(state.total))) if state else (0, [None for _ in tensors(ys)])
+        found = [_means(part, before, t) for part, before in zip(tensors(ys), totals, strict=True)]
+        means, sums = ({name: pair[k] for name, pair in zip(tensors(self.output), found, strict=True)} for k in (0, 1))
+        steps = len(next(tensors(ys)))
+        return each(means.__getitem__, self.output), State(t + steps, memory, each(sums.__getitem__, self.output))
 
     def weights(self, name: str) -> Mapping[str, Tensor]:
         """The tensors of a node by their names, empty if it has none."""
@@ -164,36 +175,53 @@ class SpikingNet(nn.Module):
         return Graph(
             nodes=self.graph_nodes,
             output=self.output,
-            input_shape=self.input_shape,
+            inputs=self.inputs,
             tensors={name: weights for name, weights in tensors.items() if weights},
         )
 
-    def check(self, xs: Tensor, state: State | None) -> None:
+    def check(self, name: str, xs: Tensor, state: State | None) -> None:
         """Refuse what is no input of this network before anything runs."""
-        expected = f"[T, N, {', '.join(map(str, self.input_shape))}]"
-        if xs.ndim == len(self.input_shape) + 1 and tuple(xs.shape[1:]) == self.input_shape:
+        shape, numbers = self.inputs[name], self.embeds(name)
+        expected = f"[T, N, {', '.join(map(str, shape))}]"
+        if xs.ndim == len(shape) + 1 and tuple(xs.shape[1:]) == shape:
             raise InputError(
-                f"the input {tuple(xs.shape)} has no time axis, expected {expected}",
+                f"the {name} {tuple(xs.shape)} has no time axis, expected {expected}",
                 why="time is the first axis everywhere, and is never guessed",
                 instead="net(rheobase.constant(x, steps=8))",
             )
-        if tuple(xs.shape[2:]) != self.input_shape or xs.ndim < 2 or 0 in xs.shape[:2]:
+        if tuple(xs.shape[2:]) != shape or xs.ndim < 2 or 0 in xs.shape[:2]:
             raise InputError(
-                f"the input is {tuple(xs.shape)}, expected {expected}",
+                f"the {name} is {tuple(xs.shape)}, expected {expected}",
                 why="the network was converted for samples of that shape",
                 instead="rheobase.constant(x, steps=8) for static x [N, ...]",
             )
         dtype = next((p.dtype for p in self.parameters()), xs.dtype)
-        if xs.dtype != dtype:
+        if numbers and xs.is_floating_point():
+            raise InputError(f"the {name} is {xs.dtype}", why="an embedding reads whole numbers", instead="xs.long()")
+        if xs.dtype != dtype and not numbers:
             raise InputError(
-                f"the input is {xs.dtype}, the network is {dtype}", why="mixed dtypes round", instead=f"xs.to({dtype})"
+                f"the {name} is {xs.dtype}, the network is {dtype}", why="mixed dtypes round", instead=f"xs.to({dtype})"
             )
-        if state is not None and state.total.shape[0] != xs.shape[1]:
+        if state is not None and count(state.total) != xs.shape[1]:
             raise InputError(
-                f"the state is of {state.total.shape[0]} samples, the input of {xs.shape[1]}",
+                f"the state is of {count(state.total)} samples, the {name} of {xs.shape[1]}",
                 why="a state belongs to the samples it was made with",
                 instead="net(xs) starts new samples",
             )
+
+    def embeds(self, name: str) -> bool:
+        """Whether an input is of whole numbers, that an embedding looks up."""
+        return any(isinstance(node.op, ops.Embedding) and name in node.inputs for node in self.graph_nodes)
+
+
+def _means(ys: Tensor, total: Tensor | None, t: int) -> tuple[Tensor, Tensor]:
+    """The mean up to each step of `ys` behind t steps that sum up to `total`, and the sum behind the last."""
+    means = []
+    for done, y in enumerate(ys.unbind(0), t + 1):
+        total = y if total is None else total + y
+        means.append(total / done)
+    assert total is not None
+    return torch.stack(means), total
 
 
 def _holder(root: nn.Module, name: str) -> nn.Module:
@@ -207,10 +235,11 @@ def _holder(root: nn.Module, name: str) -> nn.Module:
 
 def _sparse(nodes: tuple[Node, ...]) -> set[str]:
     """The convolutions whose input is spikes, as they left the neurons, side by side or the larger of several."""
-    carriers = (ops.Reshape, ops.Permute, ops.Slice, ops.Pad, ops.Concat, ops.Scale, ops.Add, ops.MaxPool)
+    carriers = (ops.Reshape, ops.Permute, ops.Slice, ops.Pad, ops.Concat, ops.Scale, ops.Add, ops.Roll, ops.Flip)
     events: set[str] = set()
     for node in nodes:
-        if isinstance(node.op, ops.Spike) or (isinstance(node.op, carriers) and events.issuperset(node.inputs)):
+        passes = isinstance(node.op, carriers) or (isinstance(node.op, ops.Difference) and node.op.exact)
+        if isinstance(node.op, ops.Spike) or (passes and events.issuperset(node.inputs)):
             events.add(node.name)
     return {node.name for node in nodes if isinstance(node.op, ops.Conv) and events.issuperset(node.inputs)}
 
@@ -237,7 +266,7 @@ def save(path: str | Path, net: SpikingNet) -> None:
         "format": FORMAT,
         "nodes": to_json(net.graph_nodes),
         "output": net.output,
-        "input_shape": list(net.input_shape),
+        "inputs": {name: list(shape) for name, shape in net.inputs.items()},
         "provenance": net.provenance,
     }
     tensors = {name: tensor.detach().contiguous().clone() for name, tensor in net.state_dict().items()}
@@ -255,7 +284,7 @@ def load(path: str | Path) -> SpikingNet:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise FileError(
             f"{str(path)!r} is not a safetensors file: {error}",
@@ -269,18 +298,24 @@ def load(path: str | Path) -> SpikingNet:
         )
     data = _parsed(metadata["rheobase"], path)
     nodes: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in weights.items():
         owner, key = name.removeprefix("nodes.").rsplit(".", 1)
         nodes.setdefault(owner, {})[key] = tensor
-    graph = Graph(nodes=data["nodes"], output=data["output"], input_shape=tuple(data["input_shape"]), tensors=nodes)
-    known = {INPUT}
+    inputs = {name: tuple(shape) for name, shape in data["inputs"].items()}
+    graph = Graph(nodes=data["nodes"], output=_tupled(data["output"]), inputs=inputs, tensors=nodes)
+    known = set(inputs)
     for node in graph.nodes:
         if not known.issuperset(node.inputs):
             raise FileError(f"{str(path)!r} is damaged: node {node.name!r} reads what no node before it makes")
         known.add(node.name)
-    if graph.output not in known:
+    if not known.issuperset(tensors(graph.output)):
         raise FileError(f"{str(path)!r} is damaged: its output {graph.output!r} is no node")
     return SpikingNet(graph, data["provenance"]).eval()
+
+
+def _tupled(output: Any) -> Any:
+    """The structure of the answers, with tuples where JSON has lists."""
+    return tuple(map(_tupled, output)) if isinstance(output, list) else output
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:
@@ -288,7 +323,7 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
     try:
         data = json.loads(text)
         if data["format"] == FORMAT:
-            parts = {name: data[name] for name in ("output", "input_shape", "provenance")}
+            parts = {name: data[name] for name in ("output", "inputs", "provenance")}
             return parts | {"nodes": tuple(from_json(node) for node in data["nodes"])}
     except (ValueError, KeyError, TypeError) as error:
         raise FileError(

@@ -12,20 +12,23 @@ from . import ops
 from .errors import InputError
 from .graph import Graph, Node
 from .histogram import Histogram
+from .inputs import count, first, tensors
 
 
-def images(batches: Iterable[Any]) -> Iterator[Tensor]:
-    """The inputs of `batches`, an iterable of tensors `[N, ...]` or of `(x, y)`; checked one by one.
+def images(batches: Iterable[Any]) -> Iterator[Any]:
+    """The inputs of `batches`, an iterable of x or of `(x, y)`; checked one by one.
+
+    x: a tensor `[N, ...]`, or a dict or (within `(x, y)`) a tuple of them for a network with several inputs.
 
     Raises InputError for empty data, for NaN or infinity, and for batches that differ in shape or dtype.
     """
-    first: Tensor | None = None
+    known: Any = None
     for index, batch in enumerate(batches):
         x = batch[0] if isinstance(batch, (tuple, list)) else batch
-        check_input(x, f"batch {index}", first)
-        first = x[:1] if first is None else first
+        check_inputs(x, f"batch {index}", known)
+        known = first(x, 1) if known is None else known
         yield x
-    if first is None:
+    if known is None:
         raise InputError(
             "there is no calibration data",
             why="the iterable of batches is empty, or was used up before",
@@ -33,14 +36,23 @@ def images(batches: Iterable[Any]) -> Iterator[Tensor]:
         )
 
 
+def check_inputs(x: Any, where: str, like: Any = None) -> None:
+    """`check_input` of every tensor of x."""
+    for part, other in zip(tensors(x), [None] * 1000 if like is None else tensors(like), strict=False):
+        check_input(part, where, other)
+    if len({len(part) for part in tensors(x)}) > 1:
+        raise InputError(f"the inputs of {where} have different numbers of samples")
+
+
 def check_input(x: Any, where: str, like: Tensor | None = None) -> None:
     """Refuse an input that no network can answer: not a floating tensor, empty, NaN, infinite, or unlike `like`."""
-    if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2 or len(x) == 0:
+    counted = isinstance(x, Tensor) and (x.is_floating_point() or x.dtype in (torch.int64, torch.int32))
+    if not counted or x.ndim < 2 or len(x) == 0:
         got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise InputError(
             f"{where} must be a floating tensor [N, ...] or a pair (x, y), got {got}",
             why="a network is calibrated and run on the inputs it was trained on",
-            instead="normalise as in training, then x.float()",
+            instead="normalise as in training, then x.float(); int64 tokens for an embedding",
         )
     if like is not None and (x.shape[1:] != like.shape[1:] or x.dtype != like.dtype):
         raise InputError(
@@ -67,6 +79,7 @@ def observe(
     def visit(node: Node, xs: list[Tensor], y: Tensor) -> None:
         if not isinstance(node.op, ops.Rectify):
             return
+        y = y.abs() if node.op.signed else y
         axis = channel_axis(graph, node) + 1
         values = y.movedim(axis, 0).flatten(1) if channelwise[node.name] else y.reshape(1, -1)
         statistics.setdefault(node.name, Histogram(len(values))).add(values)
@@ -75,7 +88,7 @@ def observe(
         for x in images(batches):
             graph(x, visit)
             if progress:
-                progress(len(x))
+                progress(count(x))
     return statistics
 
 

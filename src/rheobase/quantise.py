@@ -10,23 +10,30 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
-from .fold import fold_batchnorm
 from .graph import Graph
 from .observe import images, observe
+from .preflight import Policy, source_graph
 from .scale import Percentile, Scale
-from .trace import trace
 
 
-def quantised(ann: nn.Module, scale: Scale, batches: Iterable[Any], levels: Iterable[int]) -> dict[int, Graph]:
+def quantised(
+    ann: nn.Module,
+    scale: Scale,
+    batches: Iterable[Any],
+    levels: Iterable[int],
+    *,
+    on_unsupported: Policy = "error",
+    leave: Iterable[str] = (),
+) -> dict[int, Graph]:
     """For each K of `levels` the network with activations rounded to the K levels above 0 that `scale` sets.
 
         a = theta0 * clip(floor(x K / theta0 + 1/2) / K, 0, 1)
 
     What an IF neuron with v0 = theta / 2 computes in K = T steps at constant drive. Each graph is called as
-    `graph(x)`, `[N, ...]` to `[N, classes]`. Per layer; `scale.channelwise` is not read.
+    `graph(x)`, `[N, ...]` to `[N, classes]`. Per layer; `scale.channelwise` is not read. Policies as in `preflight`.
     """
     batches = list(batches)
-    source = fold_batchnorm(trace(ann, next(images(batches))))
+    source = source_graph(ann, next(images(batches)), on_unsupported, leave)
     sites = list(source.of(ops.Rectify))
     statistics = observe(source, batches, {node.name: False for node in sites})
     bound = {
@@ -37,7 +44,7 @@ def quantised(ann: nn.Module, scale: Scale, batches: Iterable[Any], levels: Iter
 
 def _rounded(source: Graph, bound: dict[str, float], levels: int) -> Graph:
     nodes = tuple(
-        replace(node, op=ops.Rectify(bound=bound[node.name], levels=levels)) if node.name in bound else node
+        replace(node, op=replace(node.op, bound=bound[node.name], levels=levels)) if node.name in bound else node
         for node in source.nodes
     )
     return replace(source, nodes=nodes)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from . import ops
-from .graph import INPUT, Graph, Node
+from .graph import Graph, Node
+from .inputs import count, each, first, joined, named
 from .kernels import choose
 from .membrane import Membrane, Tensors
 from .method import Method
@@ -60,7 +61,7 @@ def spike_confidence(
                 sin[name] += int((fired[name] & (drive[name] <= 0)).sum())
                 pos[name] += int((fired[name] & (drive[name] >= 0)).sum())
             if progress:
-                progress(len(x))
+                progress(count(x))
     return {name: 1 - sin[name] / max(1, sin[name] + pos[name]) for name in sin}
 
 
@@ -85,8 +86,9 @@ def correct(
     if steps == 0:
         return
     room = max(1, MEMORY // (steps * max(math.prod(node.shape) for node in source.nodes)))
-    x = torch.cat([batch for batch, _ in zip(images(batches), range(room), strict=False)])[:room]
-    ann, snn = {INPUT: x}, {INPUT: constant(x, steps)}
+    x = first(joined([batch for batch, _ in zip(images(batches), range(room), strict=False)]), room)
+    ann = named(x, list(source.inputs))
+    snn, dtype = {name: constant(part, steps) for name, part in ann.items()}, _dtype(source)
     last = max(i for i, node in enumerate(source.nodes) if node.name in fitted)
     with torch.no_grad():
         for node, done in list(zip(source.nodes, source.spent(), strict=True))[: last + 1]:
@@ -99,15 +101,19 @@ def correct(
                 if method.correction.steps:
                     parts["bias"] = _bias(method, Tensors(**parts), drives, ann[node.name])
                 emission, _ = ops.Spike(neuron=method.neuron).scan(parts, drives, None)
-                snn[node.name] = (emission.letters * emission.amplitude).to(x.dtype)
+                snn[node.name] = (emission.letters * emission.amplitude).to(dtype)
                 if progress:
-                    progress(len(x))
-            elif isinstance(node.op, ops.MaxPool):
-                snn[node.name] = node.op.scan(weights, inputs[0], None)[0]
+                    progress(count(x))
+            elif isinstance(op := ops.in_time(node.op), ops.Difference):
+                snn[node.name] = op.scan(weights, inputs, None)[0]
             else:
                 snn[node.name] = over_time(node.op, weights, inputs)
             for name in done:
                 del ann[name], snn[name]
+
+
+def _dtype(source: Graph) -> torch.dtype:
+    return next(t.dtype for weights in source.tensors.values() for t in weights.values())
 
 
 def _bias(method: Method, parts: Tensors, drives: Tensor, answer: Tensor) -> Tensor:
@@ -153,7 +159,7 @@ def _bias(method: Method, parts: Tensors, drives: Tensor, answer: Tensor) -> Ten
     return torch.stack([bias.to(answer.dtype).reshape(shape) for bias in found])
 
 
-def residuals(net: SpikingNet, x: Tensor, steps: int) -> dict[str, dict[str, float]]:
+def residuals(net: SpikingNet, x: Any, steps: int) -> dict[str, dict[str, float]]:
     """What `steps` steps on `x` `[N, ...]` leave in each spiking layer.
 
     unevenness: the share of neurons whose residual left [0, theta) although they neither are silent nor saturated:
@@ -179,5 +185,5 @@ def residuals(net: SpikingNet, x: Tensor, steps: int) -> dict[str, dict[str, flo
         seen[visit.node.name] = {"unevenness": uneven, "guarded": guarded}
 
     with torch.no_grad():
-        net.run(constant(x, steps), None, see)
+        net.run(each(lambda part: constant(part, steps), x), None, see)
     return seen

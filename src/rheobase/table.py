@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from .convert import ConversionReport
 from .evaluate import Curve
+from .preflight import Preflight
 
 
 class Table(NamedTuple):
@@ -115,6 +117,18 @@ def report(report: ConversionReport) -> Table:
         f"calibrated on {report.samples} samples",
     )
     return Table(f"spiking layers: {len(report.layers)}", columns, rows, notes)
+
+
+def preflight(found: Preflight) -> Table:
+    """The fate of every node, and the line to write instead of what is refused."""
+    rows = [
+        (fate.name, fate.operation, fate.source, fate.fate, fate.why + (f"; {fate.instead}" if fate.instead else ""))
+        for fate in found.fates
+    ]
+    counts = ", ".join(f"{n} {fate}" for fate, n in Counter(fate.fate for fate in found.fates).items())
+    verdict = "rheobase convert takes this network" if found.ok else "rheobase convert refuses this network"
+    columns = ("node", "operation", "line", "fate", "why")
+    return Table(f"{len(rows)} nodes: {counts}", columns, rows, (verdict,), numeric=False)
 
 
 def graded(curve: Curve) -> bool:

@@ -3,174 +3,203 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._ops import OpOverload
 
-from .errors import ConversionError, InputError
+from . import ops
+from .capture import Captured, Run, batch, capture, check_model, record
+from .errors import ConversionError
 from .graph import INPUT, Graph, Node
-from .readers import READERS, Call, Refusal, read_as
+from .inputs import tensors
+from .readers import READERS, Call, Refusal, spelling
 
 
-class _Tracer(fx.Tracer):
-    record_stack_traces = True
+@dataclass(frozen=True)
+class Refused:
+    """A call site that cannot be converted: its name, module class or function, line, why, what to write instead."""
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return read_as(m) is not None or super().is_leaf_module(m, module_qualified_name)
+    name: str
+    operation: str
+    source: str
+    why: str
+    instead: str
+
+    @property
+    def what(self) -> str:
+        """Name, operation and line."""
+        operation = f" ({self.operation})" if self.operation != self.name else ""
+        return f"{self.name!r}{operation} at {self.source or 'unknown line'}"
 
 
-def trace(ann: nn.Module, example: Tensor) -> Graph:
-    """The graph of `ann` in eval mode for inputs like `example` `[N, ...]`.
+@dataclass(frozen=True)
+class Reading:
+    """What was read of a model, with holes in the graph where something is refused. dropped: nothing in eval mode."""
 
-    The model is run twice on slices of the example to learn every shape; nothing of it is modified. Raises
-    ConversionError with every node that has no spiking counterpart, its module path and its line.
+    graph: Graph
+    refused: tuple[Refused, ...]
+    dropped: tuple[tuple[str, str, str], ...]
+
+
+def trace(ann: nn.Module, example: Any) -> Graph:
+    """The graph of `ann` in eval mode for inputs like `example` `[N, ...]`, a tensor, tuple or dict.
+
+    The model is run twice on samples like those of the example to learn every shape, and the graph is run against it;
+    nothing of it is modified. Raises ConversionError with every node that cannot be read, its module path and its line.
     """
+    reading = read(ann, example)
+    if reading.refused:
+        raise refusal(reading.refused)
+    return reading.graph
+
+
+def read(ann: nn.Module, example: Any) -> Reading:
+    """`trace` that answers its refusals instead of raising them."""
     check_model(ann)
-    try:
-        traced = _Tracer().trace(ann)
-    except Exception as error:
-        raise ConversionError(
-            f"{type(ann).__name__}.forward cannot be traced: {error}",
-            why="its control flow depends on the values or shapes of tensors",
-            instead="take the branch by a setting of the model, in __init__",
-        ) from error
-    runs = [_record(ann, traced, _batch(example, size)) for size in (2, 3)]
-    return _Lowering(ann, traced, runs).graph()
-
-
-def check_model(ann: nn.Module) -> None:
-    """Refuse what would convert to nonsense: train mode, NaN or infinity in weights or buffers."""
-    training = [name for name, module in ann.named_modules() if module.training]
-    if training:
-        raise ConversionError(
-            f"the model is in train mode ({', '.join(repr(n or 'model') for n in training[:3])})",
-            why="batch norm and dropout act differently there, and a conversion would freeze the wrong function",
-            instead="model.eval() before convert(...)",
-        )
-    for name, tensor in [*ann.named_parameters(), *ann.named_buffers()]:
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ConversionError(
-                f"{name!r} has NaN or infinite values", why="no threshold can mend it", instead="load sound weights"
-            )
-
-
-def _batch(example: Tensor, size: int) -> Tensor:
-    return example[:1].expand(size, *example.shape[1:]).contiguous()
-
-
-def _record(ann: nn.Module, traced: fx.Graph, x: Tensor) -> dict[fx.Node, Any]:
-    """Every value of one run."""
-    values: dict[fx.Node, Any] = {}
-
-    class Recorder(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            values[n] = super().run_node(n)
-            return values[n]
-
-    module = fx.GraphModule(ann, traced)
-    try:
-        with torch.no_grad():
-            Recorder(module, garbage_collect_values=False).run(x)
-    except RuntimeError as error:
-        reason = str(error).split("While executing")[0].strip().splitlines()
-        raise InputError(
-            f"the model does not run on inputs {tuple(x.shape)} of {x.dtype}: {reason[0] if reason else error}",
-            why="batches must be what the model was trained on, in shape, dtype and device",
-            instead=_fitting(ann, x),
-        ) from error
-    return values
-
-
-def _fitting(ann: nn.Module, x: Tensor) -> str:
-    first = next(ann.parameters(), None)
-    if first is not None and first.dtype != x.dtype:
-        return f"x.to({first.dtype})"
-    if first is not None and first.device != x.device:
-        return f"x.to({str(first.device)!r})"
-    return "check the shape of one batch against the first layer of the model"
+    traced = capture(ann, example)
+    runs = [record(ann, traced, batch(example, size)) for size in (2, 3)]
+    return _Lowering(ann, traced, runs).reading()
 
 
 @dataclass
 class _Lowering:
-    ann: nn.Module
-    traced: fx.Graph
-    runs: list[dict[fx.Node, Any]]
+    """From traced calls to nodes, one after the other. What is refused is kept, and what reads it is passed over."""
 
-    def graph(self) -> Graph:
-        self.nodes: dict[str, Node] = {}
-        self.tensors: dict[str, dict[str, Tensor]] = {}
-        self.names: dict[fx.Node, str] = {}  # the graph node that stands for each traced value
-        self.constants: set[fx.Node] = set()
-        refused: list[tuple[fx.Node, Refusal]] = []
-        output = ""
-        for node in self.traced.nodes:
+    ann: nn.Module
+    traced: Captured
+    recorded: list[Run]
+    nodes: dict[str, Node] = field(default_factory=dict)
+    tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    names: dict[fx.Node, str] = field(default_factory=dict)  # the graph node that stands for each traced value
+    origin: dict[str, fx.Node] = field(default_factory=dict)
+    constants: set[fx.Node] = field(default_factory=set)
+    refused: list[tuple[fx.Node, Refusal]] = field(default_factory=list)
+    dropped: list[tuple[str, str, str]] = field(default_factory=list)
+    output: Any = ""
+
+    @property
+    def runs(self) -> list[dict[fx.Node, Any]]:
+        return [run.values for run in self.recorded]
+
+    def reading(self) -> Reading:
+        for node in self.traced.graph.nodes:
             try:
-                if node.op == "output":
-                    output = self.answer(node)
-                elif node.op == "placeholder":
-                    self.placeholder(node)
-                elif isinstance(self.runs[0][node], Tensor) and not self.fixed(node):
-                    self.lower(node)
+                self.visit(node)
             except Refusal as refusal:
-                refused.append((node, refusal))
-                self.names[node] = INPUT  # so that one refusal does not cause the next
-        if refused:
-            raise _refused(self.ann, refused)
-        return self.pruned(output)
+                self.refused.append((node, refusal))
+                self.names[node] = f"{self.title(node)} (refused)"
+        graph = self.graph(pruned=not self.refused)
+        if not self.refused:
+            self.compare(graph)
+        refused = tuple(self.described(node, refusal) for node, refusal in self.refused)
+        return Reading(graph, refused, tuple(self.dropped))
+
+    def visit(self, node: fx.Node) -> None:
+        if node.op == "output":
+            self.output = self.answer(node.args[0])
+        elif node.op == "placeholder":
+            self.placeholder(node)
+        elif node.target is operator.setitem and node.args[0] not in self.constants:
+            raise Refusal("it writes into a part of a tensor", "torch.cat or F.pad, which make a new one")
+        elif isinstance(self.runs[0][node], Tensor):
+            if not self.fixed(node):
+                self.lower(node)
+        elif _holds(self.runs[0][node]) and self.constants.issuperset(self.sources(node)):
+            self.constants.add(node)
+
+    def sources(self, node: fx.Node) -> list[fx.Node]:
+        """What a node reads of tensors."""
+        return [n for n in node.all_input_nodes if _holds(self.runs[0].get(n))]
 
     def fixed(self, node: fx.Node) -> bool:
-        """A value that does not depend on the input, such as a standardised weight: computed once, for its readers."""
-        if node.op != "get_attr" and not all(source in self.constants for source in node.all_input_nodes):
+        """A value that does not depend on the input, such as a position: computed once, for its readers."""
+        made = node.op in ("call_function", "call_method") and _function(node) in FACTORIES
+        if not made and not self.constants.issuperset(self.sources(node)):
             return False
-        if not torch.equal(*(run[node] for run in self.runs)):
+        small, large = (run.values[node] for run in self.recorded)
+        if small.ndim and small.shape[1:] == large.shape[1:] and (len(small), len(large)) == (2, 3):
+            large = large[:2]  # one for each sample, all alike
+        if small.shape != large.shape or not torch.equal(small, large):
             raise Refusal("it differs from call to call", "randomness in training mode only")
         self.constants.add(node)
         return True
 
     def placeholder(self, node: fx.Node) -> None:
-        if not isinstance(self.runs[0].get(node), Tensor):
+        given = next((name for name in self.recorded[0].inputs if name in (INPUT, str(node.target))), None)
+        if given is None or given in self.names.values() or not isinstance(self.runs[0].get(node), Tensor):
             return  # an argument with a default
-        if INPUT in self.names.values():
-            raise Refusal(
-                "a second input has no place in a conversion yet", "wrap the model in one that takes one tensor"
-            )
-        self.names[node] = INPUT
+        self.names[node] = given
 
-    def answer(self, node: fx.Node) -> str:
-        (value,) = node.args
-        if not isinstance(value, fx.Node) or not isinstance(self.runs[0].get(value), Tensor):
-            raise Refusal("the answer must be one tensor", "wrap the model in one that returns its logits")
+    def answer(self, value: Any) -> Any:
+        """The structure of what the model answers, with the names of graph nodes in the place of tensors."""
+        if isinstance(value, dict):
+            return {str(name): self.answer(part) for name, part in value.items()}
+        if isinstance(value, (tuple, list)):
+            return tuple(self.answer(part) for part in value)
+        if not isinstance(value, fx.Node) or value not in self.names:
+            raise Refusal("its answer is no tensor that depends on the input", "an answer of tensors, tuples and dicts")
+        if self.call(value).layout(value) != (0, 1):
+            raise Refusal("the first axis of its answer is not the batch", "answers [N, ...]")
         return self.names[value]
+
+    def call(self, node: fx.Node) -> Call:
+        return Call(node, self.module(node), self.runs, self.names, self.constants, self)
+
+    def module(self, node: fx.Node) -> nn.Module | None:
+        return self.traced.root.get_submodule(str(node.target)) if node.op == "call_module" else None
 
     def lower(self, node: fx.Node) -> None:
         """One traced call becomes a graph node, or stands for the node it reads (identity, dropout)."""
-        module = self.ann.get_submodule(str(node.target)) if node.op == "call_module" else None
-        call = Call(node, module, self.runs, self.names)
-        key = read_as(module) if module is not None else node.target
-        reader = READERS.get(key)
+        call = self.call(node)
+        reader = READERS.get(spelling(node, call.module))
         if reader is None:
             raise Refusal("it has no spiking counterpart in this library", "see the operations in rheobase.ops")
         lowered = reader(call)
-        if lowered is None:
-            self.names[node] = call.inputs[0]
+        if isinstance(lowered, str):
+            self.names[node] = lowered
+            if node.op == "call_module":
+                self.dropped.append((self.title(node), type(call.module).__name__, _line(node)))
             return
         op, weights, inputs = lowered
-        shape = call.shape(node)
-        name = self.unique(node)
-        source = _line(node)
-        self.nodes[name] = Node(name=name, op=op, inputs=tuple(inputs), shape=shape, source=source)
-        if weights:
-            self.tensors[name] = {key: value.detach().clone() for key, value in weights.items()}
-        self.names[node] = name
+        name = self.emit(node, op, weights, inputs, "", call.shape(node))
+        self.names[node], self.origin[name] = name, node
         if call.in_place:
             self.overwrite(node, call.first, name)
 
+    def emit(
+        self,
+        node: fx.Node,
+        op: Any,
+        weights: dict[str, Tensor],
+        inputs: Sequence[str],
+        part: str,
+        shape: tuple[int, ...],
+    ) -> str:
+        title = self.title(node)
+        function = bool(part) or (node.op != "call_module" and not isinstance(node.target, OpOverload))
+        name = self.unique(".".join(filter(None, (title, part))), function)
+        self.nodes[name] = Node(name=name, op=op, inputs=tuple(inputs), shape=shape, source=_line(node))
+        if weights:
+            self.tensors[name] = {key: value.detach().clone() for key, value in weights.items()}
+        return name
+
+    def constant(self, node: fx.Node) -> str:
+        """A constant for each sample: it must have the batch axis in front, with all samples alike."""
+        value = self.runs[0][node]
+        if len(value) not in (1, 2) or not torch.equal(value[:1].expand_as(value), value):
+            raise Refusal("it reads a constant tensor without a batch axis", "constant.expand(len(x), -1, -1)")
+        like = next(iter(self.recorded[0].inputs))
+        return self.emit(node, ops.Constant(), {"bias": value[0]}, [like], "constant", tuple(value.shape[1:]))
+
     def overwrite(self, node: fx.Node, written: fx.Node, name: str) -> None:
         """After an in-place call every later reader of the same memory sees the result."""
-        before, after = list(self.names), {n for n in self.traced.nodes if n > node}
+        before, after = list(self.names), {n for n in self.traced.graph.nodes if n > node}
         storage = self.runs[0][written].untyped_storage().data_ptr()
         for other in before:
             value = self.runs[0][other]
@@ -182,32 +211,78 @@ class _Lowering:
                 raise Refusal("it writes in place into memory that is read later through a view", "write out of place")
             self.names[other] = name
 
+    def compare(self, graph: Graph) -> None:
+        """Run the graph on the recorded inputs: every node must have the value that the model had there."""
+        run = self.recorded[0]
+        wrong: list[tuple[fx.Node, Refusal]] = []
+
+        def see(node: Node, xs: list[Tensor], y: Tensor) -> None:
+            traced = self.origin.get(node.name)
+            if traced is None or wrong:
+                return
+            expected = self.call(traced).layout(traced).samples_first(run.then[traced])
+            if y.shape != expected.shape or not torch.allclose(y, expected, rtol=1e-3, atol=1e-3 * _size(expected)):
+                wrong.append((traced, Refusal("read as this library reads it, it computes something else", REPORT)))
+
+        with torch.no_grad():
+            graph(run.inputs, see)
+        self.refused += wrong
+
     def title(self, node: fx.Node) -> str:
         if node.op == "call_module":
             return str(node.target)
-        stack = list((node.meta.get("nn_module_stack") or {}).values())
-        owner = stack[-1][0] if stack else ""
-        function = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.name)
-        return ".".join(filter(None, (owner, function.strip("_"))))
+        stack = [pair for pair in (node.meta.get("nn_module_stack") or {}).values() if not pair[0].startswith("_empty")]
+        owner, kind = stack[-1] if stack else ("", "")
+        if isinstance(node.target, OpOverload) and str(kind).startswith("torch.nn.modules"):
+            return owner
+        return ".".join(filter(None, (owner, _function(node).strip("_"))))
 
-    def unique(self, node: fx.Node) -> str:
+    def unique(self, title: str, function: bool) -> str:
         """The title of a node, numbered from its second call on; a function never takes the name of a module."""
-        title, modules = self.title(node), dict(self.ann.named_modules())
-        if title not in self.nodes and title != INPUT and (node.op == "call_module" or title not in modules):
+        modules, taken = dict(self.ann.named_modules()), {*self.nodes, *self.recorded[0].inputs}
+        if title not in taken and not (function and title in modules):
             return title
         numbered = (f"{title}_{count}" for count in itertools.count(1))
-        return next(name for name in numbered if name not in self.nodes and name not in modules)
+        return next(name for name in numbered if name not in taken and name not in modules)
 
-    def pruned(self, output: str) -> Graph:
-        """Without the nodes that do not reach the answer."""
-        needed = {output}
+    def graph(self, pruned: bool) -> Graph:
+        """What was lowered; pruned: without the nodes that do not reach the answer."""
+        needed = set(tensors(self.output)) if pruned else set(self.nodes)
         for node in reversed(self.nodes.values()):
             if node.name in needed:
                 needed.update(node.inputs)
         nodes = tuple(node for node in self.nodes.values() if node.name in needed)
-        tensors = {name: weights for name, weights in self.tensors.items() if name in needed}
-        (x,) = [n for n in self.traced.nodes if self.names.get(n) == INPUT and n.op == "placeholder"]
-        return Graph(nodes=nodes, output=output, input_shape=tuple(self.runs[0][x].shape[1:]), tensors=tensors)
+        weights = {name: held for name, held in self.tensors.items() if name in needed}
+        inputs = {name: tuple(x.shape[1:]) for name, x in self.recorded[0].inputs.items()}
+        return Graph(nodes=nodes, output=self.output, inputs=inputs, tensors=weights)
+
+    def described(self, node: fx.Node, refusal: Refusal) -> Refused:
+        operation = type(self.module(node)).__name__ if node.op == "call_module" else _function(node)
+        return Refused(self.title(node), operation, _line(node), refusal.why, refusal.instead)
+
+
+FACTORIES = {
+    *("zeros", "ones", "full", "empty", "arange", "eye", "linspace", "tensor", "zeros_like", "ones_like", "full_like"),
+    *("empty_like", "new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"),
+}
+"""What makes a tensor that depends on the shape of its arguments only."""
+REPORT = "please report this as a bug of rheobase, with the lines of the model"
+
+
+def _holds(value: Any) -> bool:
+    """Whether a value is a tensor, or has one in it."""
+    return any(isinstance(part, Tensor) for part in tensors(value))
+
+
+def _function(node: fx.Node) -> str:
+    """The name of the function or method that a node calls."""
+    target = node.target.overloadpacket if isinstance(node.target, OpOverload) else node.target
+    return target if isinstance(target, str) else getattr(target, "__name__", node.name)
+
+
+def _size(x: Tensor) -> float:
+    """The size of the values of x, to measure errors by."""
+    return float(x.abs().mean()) if x.numel() else 0.0
 
 
 def _line(node: fx.Node) -> str:
@@ -220,19 +295,10 @@ def _line(node: fx.Node) -> str:
     return f"{Path(file.strip(chr(34))).name}:{line.removeprefix('line ')}"
 
 
-def _refused(ann: nn.Module, refused: list[tuple[fx.Node, Refusal]]) -> ConversionError:
+def refusal(refused: Sequence[Refused]) -> ConversionError:
     """One error for all refusals, so that they are mended in one go."""
-    blocks = []
-    for node, refusal in refused:
-        if node.op == "call_module":
-            what = f"{node.target!r} ({type(ann.get_submodule(str(node.target))).__name__})"
-        else:
-            target = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-            stack = list((node.meta.get("nn_module_stack") or {}).values())
-            what = f"{target!r}" + (f" in {stack[-1][0]!r}" if stack and stack[-1][0] else "")
-        blocks.append((f"{what} at {_line(node) or 'unknown line'}", refusal))
-    first = blocks[0][1]
-    if len(blocks) == 1:
-        return ConversionError(f"cannot convert {blocks[0][0]}", why=first.why, instead=first.instead)
-    what = f"cannot convert {len(blocks)} nodes:\n" + "\n".join(f"    {b}: {r.why}" for b, r in blocks)
+    first = refused[0]
+    if len(refused) == 1:
+        return ConversionError(f"cannot convert {first.what}", why=first.why, instead=first.instead)
+    what = f"cannot convert {len(refused)} nodes:\n" + "\n".join(f"    {r.what}: {r.why}" for r in refused)
     return ConversionError(what, why="each of these has no exact spiking counterpart", instead=first.instead)

@@ -2,5 +2,6 @@
 
 from .cifar_resnet import CifarResNet, cifar_resnet20, cifar_resnet56
 from .digits import DigitsNet
+from .efficientnet_lite import EfficientNetLite, efficientnet_lite0
 
-__all__ = ["CifarResNet", "DigitsNet", "cifar_resnet20", "cifar_resnet56"]
+__all__ = ["CifarResNet", "DigitsNet", "EfficientNetLite", "cifar_resnet20", "cifar_resnet56", "efficientnet_lite0"]
