@@ -23,6 +23,7 @@ RANKS = (
     "preflight refine message",
     "convert",
     "energy measure evaluate",
+    "samples balance limit certificate verify worth diagnosis parts remedy diagnose",
     "quantise search table plot cite data nets.digits nets.cifar_resnet nets.efficientnet_lite nets",
     "testing checkpoint demo recipes",
     "arguments cli",

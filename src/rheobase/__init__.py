@@ -8,9 +8,12 @@
 
 from . import kernels, methods, plot
 from .alphabet import Alphabet, binary, burst, digits, signed, ternary
+from .certificate import Certificate
 from .cite import cite
 from .convert import ConversionReport, convert
 from .correction import ChannelBias, StepBias, Uncorrected
+from .diagnose import diagnose
+from .diagnosis import Diagnosis
 from .energy import HOROWITZ, Costs
 from .errors import ConversionError, FileError, InputError, MissingExtraError, RheobaseError, SpecError
 from .evaluate import Curve, evaluate
@@ -38,6 +41,7 @@ from .threshold import (
     Ramp,
     Reciprocal,
 )
+from .verify import verify
 from .version import VERSION as __version__
 
 __all__ = [
@@ -49,12 +53,14 @@ __all__ = [
     "MSAT_VGG16",
     "QCFS",
     "Alphabet",
+    "Certificate",
     "ChannelBias",
     "Clip",
     "ConversionError",
     "ConversionReport",
     "Costs",
     "Curve",
+    "Diagnosis",
     "Exponential",
     "FileError",
     "Fixed",
@@ -93,6 +99,7 @@ __all__ = [
     "cite",
     "constant",
     "convert",
+    "diagnose",
     "digits",
     "evaluate",
     "from_json",
@@ -109,4 +116,5 @@ __all__ = [
     "step",
     "ternary",
     "to_json",
+    "verify",
 ]

@@ -51,6 +51,8 @@ def parsers(commands: Commands) -> tuple[Parser, dict[str, Parser]]:
     _preflight_options(made["preflight"])
     _convert_options(made["convert"])
     _evaluate_options(made["evaluate"])
+    _verify_options(made["verify"])
+    _diagnose_options(made["diagnose"])
     return top, made
 
 
@@ -96,6 +98,30 @@ def _evaluate_options(add: Parser) -> None:
     _data_options(add, "test data", limit=None, batch=100)
 
 
+def _verify_options(add: Parser) -> None:
+    _pair_options(add)
+    steps = (16, 64, 256)
+    add.add_argument("--steps", type=wholes, default=steps, metavar="T,T,...", help="where to look (16,64,256)")
+    _data_options(add, "training or test data", limit=64, batch=64)
+
+
+def _diagnose_options(add: Parser) -> None:
+    _pair_options(add)
+    option = add.add_argument
+    option("--steps", type=whole, default=16, help="time steps T (%(default)s)")
+    option("--trials", type=whole, default=3, help="layers to try a change on (%(default)s)")
+    option("--out", type=Path, help="write the diagnosis as JSON")
+    option("--plot", type=Path, help="draw the error of each layer, as .svg, .png or .pdf")
+    _data_options(add, "training or test data", limit=64, batch=64)
+
+
+def _pair_options(add: Parser) -> None:
+    option = add.add_argument
+    option("--snn", required=True, type=Path, help="what `rheobase convert` wrote")
+    option("--model", required=True, metavar="MODULE:FACTORY", help="the source network, as for convert")
+    option("--weights", required=True, type=Path, help="the source network's weights, a safetensors file")
+
+
 def _data_options(add: Parser, what: str, limit: int | None, batch: int) -> None:
     option = add.add_argument
     option("--data", required=True, type=Path, help=f"{what}: an .npz with x and y, or a folder of images by class")
@@ -114,7 +140,7 @@ def whole(text: str) -> int:
 
 
 def wholes(text: str) -> tuple[int, ...]:
-    """`3,32,32`."""
+    """`16,64,256`."""
     return tuple(whole(part) for part in text.split(","))
 
 

@@ -91,6 +91,16 @@ ENTRIES: dict[str, Entry] = {
             "doi": "10.1109/ISSCC.2014.6757323",
         },
     ),
+    "maas2011imdb": (
+        "inproceedings",
+        {
+            "author": "Maas, Andrew L. and Daly, Raymond E. and Pham, Peter T. and Huang, Dan and Ng, Andrew Y. and "
+            "Potts, Christopher",
+            "title": "Learning Word Vectors for Sentiment Analysis",
+            "booktitle": "Annual Meeting of the Association for Computational Linguistics",
+            "year": "2011",
+        },
+    ),
     "krizhevsky2009cifar": (
         "techreport",
         {
@@ -124,6 +134,17 @@ ENTRIES: dict[str, Entry] = {
             "pages": "682",
             "year": "2017",
             "doi": "10.3389/fnins.2017.00682",
+        },
+    ),
+    "shrikumar2017learning": (
+        "inproceedings",
+        {
+            "author": "Shrikumar, Avanti and Greenside, Peyton and Kundaje, Anshul",
+            "title": "Learning Important Features Through Propagating Activation Differences",
+            "booktitle": "International Conference on Machine Learning",
+            "pages": "3145--3153",
+            "year": "2017",
+            "eprint": "1704.02685",
         },
     ),
     "steele2014splitmix": (

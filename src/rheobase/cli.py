@@ -1,4 +1,7 @@
-"""The command line. Results go to stdout, progress and errors to stderr; bad input ends with 2, Ctrl-C with 130."""
+"""The command line. Results go to stdout, progress and errors to stderr.
+
+Bad input ends with 2, a certificate that fails with 1, Ctrl-C with 130.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +24,7 @@ from .arguments import parse
 from .checkpoint import network
 from .cite import bibtex, cited_in, keys
 from .convert import convert
+from .diagnose import diagnose
 from .errors import FileError, InputError, RheobaseError, SpecError, extra
 from .evaluate import evaluate
 from .files import read_json, write_json
@@ -30,6 +34,7 @@ from .observe import check_input
 from .preflight import preflight
 from .spec import nearest, to_json
 from .table import Table
+from .verify import verify
 
 
 class Terminal:
@@ -190,13 +195,7 @@ def run_evaluate(options: argparse.Namespace, terminal: Terminal) -> None:
     """Accuracy, spikes and energy of a spiking network after each step, from one run."""
     if (options.model is None) != (options.weights is None):
         raise SpecError("the ANN reference needs both --model and --weights", instead="give both, or neither")
-    for path in filter(None, (options.out, options.plot)):
-        writable(path)
-    if options.plot:
-        plot.check_format(options.plot)
-        plot.require_matplotlib()
-    if not options.json:
-        require_rich()
+    check_outputs(options)
     snn = load(options.snn)
     ann = network(options.model, options.weights) if options.model else None
     with terminal.progress() as advance:
@@ -213,16 +212,73 @@ def run_evaluate(options: argparse.Namespace, terminal: Terminal) -> None:
         )
     origin = {"snn": str(options.snn), "data": str(options.data), "limit": options.limit}
     curve = replace(curve, provenance=curve.provenance | origin)
+    text = write_outputs(options, curve.to_json(), lambda: plot.accuracy_latency([curve]), terminal)
+    terminal.result(curve.to_json(), table.curve(curve), text=text)
+
+
+def run_verify(options: argparse.Namespace, terminal: Terminal) -> bool:
+    """Certify that a spiking network tends to its ANN and that its answer depends on nothing else; 1 if not."""
+    if not options.json:
+        require_rich()
+    snn, ann = load(options.snn), network(options.model, options.weights)
+    with terminal.progress() as advance:
+        x, y = samples(options, advance)
+        certificate = verify(
+            snn,
+            ann,
+            data.batches(x, y, options.batch),
+            steps=options.steps,
+            samples=len(x),
+            progress=lambda stage, n: advance(stage, n, 0),
+        )
+    text = "" if certificate.holds else "the certificate FAILS"
+    terminal.result(certificate.to_json(), table.limits(certificate), table.certificate(certificate), text=text)
+    return not certificate.holds
+
+
+def run_diagnose(options: argparse.Namespace, terminal: Terminal) -> None:
+    """Split the conversion error by layer and cause, name the layer to blame first, and propose what to change."""
+    check_outputs(options)
+    snn, ann = load(options.snn), network(options.model, options.weights)
+    with terminal.progress() as advance:
+        x, y = samples(options, advance)
+        found = diagnose(
+            snn,
+            ann,
+            data.batches(x, y, options.batch),
+            options.steps,
+            samples=len(x),
+            trials=options.trials,
+            progress=lambda stage, n: advance(stage, n, 0),
+        )
+    text = write_outputs(options, found.to_json(), lambda: plot.diagnosis(found), terminal)
+    terminal.result(found.to_json(), table.diagnosis(found), text=text)
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Refuse, before any work, what could not be written or drawn in the end."""
+    for path in filter(None, (options.out, options.plot)):
+        writable(path)
+    if options.plot:
+        plot.check_format(options.plot)
+        plot.require_matplotlib()
+    if not options.json:
+        require_rich()
+
+
+def write_outputs(
+    options: argparse.Namespace, found: dict[str, Any], draw: Callable[[], plot.Figure], terminal: Terminal
+) -> str:
+    """Write `--out` and `--plot` where they are given; a line that says so."""
     written = []
     if options.out:
-        write_json(options.out, curve.to_json())
+        write_json(options.out, found)
         written.append(str(options.out))
         terminal.finished = f"{options.out} is written"
     if options.plot:
-        plot.save(options.plot, plot.accuracy_latency([curve]))
+        plot.save(options.plot, draw())
         written.append(str(options.plot))
-    text = f"wrote {' and '.join(written)}" if written else ""
-    terminal.result(curve.to_json(), table.curve(curve), text=text)
+    return f"wrote {' and '.join(written)}" if written else ""
 
 
 def run_kernels(options: argparse.Namespace, terminal: Terminal) -> None:
@@ -305,6 +361,8 @@ COMMANDS = {
     "preflight": run_preflight,
     "convert": run_convert,
     "evaluate": run_evaluate,
+    "verify": run_verify,
+    "diagnose": run_diagnose,
     "kernels": run_kernels,
     "cite": run_cite,
 }
@@ -316,7 +374,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     terminal = Terminal("--json" in argv)
     try:
         options = parse(argv, COMMANDS)
-        COMMANDS[options.command](options, terminal)
+        failed = COMMANDS[options.command](options, terminal)
         sys.stdout.flush()
     except RheobaseError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -330,7 +388,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has gone, as in `... | head`
         return 141
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -150,10 +150,11 @@ def choose_methods(graph: Graph, method: Methods) -> dict[str, Method]:
     """The method of every activation; a pattern that matches nothing is an error."""
     sites = [node.name for node in graph.of(ops.Rectify)]
     if not sites:
+        functions = any(isinstance(node.op, ops.Function) for node in graph.nodes)
         raise ConversionError(
             "the network has no activation to replace by a neuron",
-            why="without a ReLU or clip it is linear",
-            instead="check that forward uses its activations",
+            why="every function in it stays analogue" if functions else "without a ReLU or clip it is linear",
+            instead='on_unsupported="approximate"' if functions else "check that forward uses its activations",
         )
     rules = {"": method} if isinstance(method, Method) else dict(method)
     for pattern in rules:

@@ -1,4 +1,4 @@
-"""Figures from curves. The only file that draws; matplotlib comes with the extra `plot`."""
+"""Figures from curves and diagnoses. The only file that draws; matplotlib comes with the extra `plot`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .diagnosis import INHERITED, Diagnosis
 from .errors import FileError, InputError, extra
 from .evaluate import Curve
 from .files import write
@@ -59,6 +60,60 @@ def accuracy_energy(curves: Sequence[Curve], *, title: str = "") -> Figure:
         axes.plot(energy, accuracy, "*", markersize=13, color="#404040", clip_on=False, label="ANN, one pass")
     _legend(figure, axes)
     return figure
+
+
+def diagnosis(diagnosis: Diagnosis, *, title: str = "") -> Figure:
+    """Layers from top to bottom: their share of the output error, stacked by part, and their own error beside it.
+
+    A part to the left of zero makes the answer better. The layer to blame first is bold. Raises MissingExtraError
+    without matplotlib.
+    """
+    layers, rows = diagnosis.layers, np.arange(len(diagnosis.layers))
+    size = 9 if len(rows) <= 30 else 7.5
+    height = 1.5 + len(rows) * (0.26 if len(rows) <= 30 else 0.17)
+    figure = require_matplotlib().Figure(figsize=(9, max(3.2, height)), layout="constrained")
+    costs, errors = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    _stacked(costs, diagnosis)
+    for name, marker, colour in (("error", "o", "#202020"), (INHERITED, "D", "#9A9A9A")):
+        values = [100 * (layer.error if name == "error" else layer.parts[name].rms) for layer in layers]
+        label = "error of the layer" if name == "error" else "of it inherited"
+        errors.plot(values, rows, marker, color=colour, markersize=0.5 * size, label=label, zorder=3, clip_on=False)
+        errors.hlines(rows, 0, values, color=colour, linewidth=0.8, alpha=0.5)
+    costs.set_yticks(rows, [layer.name for layer in layers], fontsize=size)
+    costs.get_yticklabels()[[layer.name for layer in layers].index(diagnosis.blame[0])].set_fontweight("bold")
+    costs.set_ylim(len(rows) - 0.4, -0.6)
+    errors.set_xlim(left=0)
+    costs.set_xlabel("share of the squared error of the answer in %", fontsize=10)
+    errors.set_xlabel("RMS error in % of the RMS activation", fontsize=10)
+    for axes in (costs, errors):
+        axes.grid(True, axis="x", color="#DDDDDD", linewidth=0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.set_axisbelow(True)
+        axes.locator_params(axis="x", nbins=7, steps=[1, 2, 5, 10])
+    columns = len(diagnosis.shown_parts()) + 2
+    figure.legend(loc="outside lower center", frameon=False, fontsize=9, ncols=columns, handlelength=1.2)
+    told = title or f"after {diagnosis.steps} steps the answer is {diagnosis.error:.1%} from the ANN's"
+    figure.suptitle(told, fontsize=12, x=0.01, ha="left")
+    return figure
+
+
+def _stacked(axes: Axes, diagnosis: Diagnosis) -> None:
+    """Bars of what each part costs, costs to the right of zero and gains to the left."""
+    rows = np.arange(len(diagnosis.layers))
+    right, left = np.zeros(len(rows)), np.zeros(len(rows))
+    for part in diagnosis.shown_parts():
+        costs = np.array([100 * layer.parts[part].share for layer in diagnosis.layers])
+        starts = np.where(costs > 0, right, left)
+        axes.barh(rows, costs, 0.72, left=starts, label=part, color=COLOURS[ORDER[part]], linewidth=0)
+        right, left = right + costs.clip(min=0), left + costs.clip(max=0)
+    axes.axvline(0, color="#404040", linewidth=0.8)
+
+
+ORDER = {part: place for place, part in enumerate(("unevenness", "clipping", "quantisation", "start"))} | {
+    part: 4 + place for place, part in enumerate(("pooling", "correction", "folding"))
+}
+"""The colour of each part: the four that every conversion has first."""
 
 
 def save(path: str | Path, figure: Figure) -> None:

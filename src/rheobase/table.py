@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .certificate import VERDICTS, Certificate
 from .convert import ConversionReport
+from .diagnosis import INHERITED, Diagnosis
 from .evaluate import Curve
 from .preflight import Preflight
 
@@ -129,6 +131,57 @@ def preflight(found: Preflight) -> Table:
     verdict = "rheobase convert takes this network" if found.ok else "rheobase convert refuses this network"
     columns = ("node", "operation", "line", "fate", "why")
     return Table(f"{len(rows)} nodes: {counts}", columns, rows, (verdict,), numeric=False)
+
+
+def certificate(certificate: Certificate) -> Table:
+    """Every claim with its verdict, what was found and the rule."""
+    rows = [(VERDICTS[check.holds], check.name, f"{check.found}\n{check.rule}") for check in certificate.checks]
+    counts = ", ".join(f"{count} {kind}" for kind, count in certificate.counts.items())
+    notes = (f"{certificate.samples} samples, {certificate.steps[-1]} steps",)
+    return Table(f"activations: {counts}", ("", "claim", "found, and the rule"), rows, notes, numeric=False)
+
+
+def limits(certificate: Certificate) -> Table:
+    """Each layer's error against the clipped ANN as T grows, and the largest gaps in its books."""
+    rows = [
+        (
+            layer.name,
+            layer.kind,
+            *([f"{error:.2%}" for error in layer.errors] or [""] * len(certificate.steps)),
+            *("" if gap is None else f"{gap:.2g}" for gap in (layer.drive, layer.charge)),
+        )
+        for layer in certificate.layers
+    ]
+    notes = (
+        "T: RMS of mean emission minus activation of the clipped ANN, relative to the RMS of that activation",
+        "drive, charge: largest gap in units of rounding",
+        *(f"{layer.kind}: {layer.name} ({layer.why})" for layer in certificate.layers if layer.why),
+    )
+    columns = ("layer", "", *(f"T={steps}" for steps in certificate.steps), "drive", "charge")
+    return Table("layers", columns, rows, notes)
+
+
+def diagnosis(diagnosis: Diagnosis) -> Table:
+    """The error of each layer by its parts, in percent of its RMS activation, beside its share of the output error."""
+    parts = diagnosis.shown_parts()
+    rows = [
+        (
+            layer.name,
+            f"{100 * layer.share:.1f}",
+            *(f"{100 * layer.parts[part].rms:.1f}" for part in (*parts, INHERITED)),
+            f"{100 * layer.error:.1f}",
+            *(f"{len(found)}/{layer.channels}" if found else "" for found in (layer.dead, layer.saturated)),
+        )
+        for layer in diagnosis.layers
+    ]
+    notes = (
+        *diagnosis.lines(),
+        "share: of the squared error of the answer, in %. others: RMS in % of the layer's RMS activation; their signed "
+        "sum is the error",
+        "dead: channels that never fire though they should. saturated: channels of which more than 1 % is clipped",
+    )
+    columns = ("layer", "share", *parts, INHERITED, "error", "dead", "saturated")
+    return Table(f"error after {diagnosis.steps} steps, {diagnosis.samples} samples", columns, rows, notes)
 
 
 def graded(curve: Curve) -> bool:

@@ -79,6 +79,7 @@ class _Lowering:
     names: dict[fx.Node, str] = field(default_factory=dict)  # the graph node that stands for each traced value
     origin: dict[str, fx.Node] = field(default_factory=dict)
     constants: set[fx.Node] = field(default_factory=set)
+    lost: set[fx.Node] = field(default_factory=set)  # parts of answers that were refused as a whole
     refused: list[tuple[fx.Node, Refusal]] = field(default_factory=list)
     dropped: list[tuple[str, str, str]] = field(default_factory=list)
     output: Any = ""
@@ -94,6 +95,8 @@ class _Lowering:
             except Refusal as refusal:
                 self.refused.append((node, refusal))
                 self.names[node] = f"{self.title(node)} (refused)"
+                if not isinstance(self.runs[0].get(node), Tensor):
+                    self.lost.add(node)
         graph = self.graph(pruned=not self.refused)
         if not self.refused:
             self.compare(graph)
@@ -101,7 +104,9 @@ class _Lowering:
         return Reading(graph, refused, tuple(self.dropped))
 
     def visit(self, node: fx.Node) -> None:
-        if node.op == "output":
+        if any(source in self.lost for source in node.all_input_nodes):
+            self.lost.add(node)
+        elif node.op == "output":
             self.output = self.answer(node.args[0])
         elif node.op == "placeholder":
             self.placeholder(node)
@@ -110,6 +115,8 @@ class _Lowering:
         elif isinstance(self.runs[0][node], Tensor):
             if not self.fixed(node):
                 self.lower(node)
+        elif _holds(self.runs[0][node]) and spelling(node, self.module(node)) in READERS:
+            self.lower(node)  # read as a whole, or refused
         elif _holds(self.runs[0][node]) and self.constants.issuperset(self.sources(node)):
             self.constants.add(node)
 

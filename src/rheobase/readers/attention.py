@@ -121,14 +121,9 @@ def multihead(call: Call, source: fx.Node, which: int) -> Lowered:
     return ops.Linear(), held(weight=layer.out_proj.weight, bias=layer.out_proj.bias), [name]
 
 
-@parted(nn.LSTM, nn.GRU, nn.RNN)
-def recurrent(call: Call, source: fx.Node, which: int) -> Lowered:
+@reads(nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+def recurrent(call: Call) -> Lowered:
     raise Refusal(
         "a recurrent layer has a time of its own, which a conversion by rates cannot follow",
         "convolutions or attention over time, or train a spiking network directly",
     )
-
-
-@reads(nn.LSTMCell, nn.GRUCell, nn.RNNCell)
-def recurrent_cell(call: Call) -> Lowered:
-    return recurrent(call, call.node, 0)

@@ -1,0 +1,94 @@
+"""The balance of every spiking layer after T steps: what came in, what left, what is still there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .inputs import count, each, joined
+from .network import SpikingNet, State, Visit, constant
+
+
+class Balance(NamedTuple):
+    """What one layer received and sent in `steps` steps: sums over time `[N, ...]`, float64, in activation units.
+
+        gap = sent + left - received - corrected - start,      0 where charge is conserved
+
+    received: the drives. corrected: the bias corrections added to them. sent: the emissions. moved: the sum of all
+    absolute values, which rounding grows with. start, left: v0 and v(T). corrected and start broadcast.
+    """
+
+    steps: int
+    received: Tensor
+    corrected: Tensor
+    sent: Tensor
+    moved: Tensor
+    start: Tensor
+    left: Tensor
+
+    @property
+    def drive(self) -> Tensor:
+        """The mean drive of a step, with its correction."""
+        return (self.received + self.corrected) / self.steps
+
+    @property
+    def rate(self) -> Tensor:
+        """The mean emission of a step."""
+        return self.sent / self.steps
+
+    @property
+    def gap(self) -> Tensor:
+        """Charge that is in the books once only."""
+        return self.sent + self.left - self.received - self.corrected - self.start
+
+
+def follow(net: SpikingNet, x: Any, stops: Sequence[int]) -> Iterator[tuple[Any, dict[str, Balance]]]:
+    """Present `x` `[N, ...]` once, constant in time; at each of the ascending `stops` what happened up to there.
+
+    Yields the readouts of the steps since the last stop, `[T, N, ...]`, and the balance of each spiking layer.
+    """
+    books: dict[str, Balance] = {}
+
+    def enter(seen: Visit) -> None:
+        if seen.emission is not None:
+            books[seen.node.name] = _booked(net, seen, books.get(seen.node.name))
+
+    largest = max(math.prod(node.shape) for node in net.graph_nodes)
+    chunk = max(1, 2_000_000 // (largest * count(x)))
+    state: State | None = None
+    done = 0
+    for stop in stops:
+        answers = []
+        for at in range(done, stop, chunk):
+            steps = min(chunk, stop - at)
+            ys, state = net.run(each(lambda part, steps=steps: constant(part, steps), x), state, enter)
+            answers.append(ys)
+        done = stop
+        yield joined(answers), dict(books)
+
+
+def _booked(net: SpikingNet, seen: Visit, before: Balance | None) -> Balance:
+    """The balance after the steps that a visit shows."""
+    assert seen.emission is not None
+    tensors, drives = net.tensors(seen.node.name), seen.xs[0]
+    ys = seen.emission.letters * seen.emission.amplitude
+    corrected = torch.zeros((), dtype=torch.float64, device=ys.device)
+    if tensors.bias is not None:
+        corrected = tensors.bias[seen.start : seen.start + len(drives)].sum(0, dtype=torch.float64)
+    moved = _sum(drives.abs()) + _sum(ys.abs())
+    sums = (_sum(drives), corrected, _sum(ys), moved + corrected.abs())
+    if before is not None:
+        sums = tuple(old + new for old, new in zip(before[1:5], sums, strict=True))
+    return Balance(seen.start + len(drives), *sums, start=tensors.v0.double(), left=seen.memory.v.double())
+
+
+def _sum(steps: Tensor) -> Tensor:
+    """The sum over the first axis, float64. A few steps are added as they are: many times faster than `sum(0)`."""
+    total = steps[0]
+    for step in steps[1:]:
+        total = total + step
+    return total.double()
