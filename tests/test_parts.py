@@ -469,10 +469,12 @@ methods |= st.builds(
     gate=st.just(rb.SentCharge()), correction=corrections,
 )  # fmt: skip
 costs = st.builds(rb.Costs, mac=positive, ac=positive, graded=positive, source=st.text(max_size=9))
-RESULTS = (rb.Curve, rb.ConversionReport)  # records of what came out, not choices
+exits = st.builds(rb.EarlyExit, confidence=st.floats(0.01, 1), first=st.integers(1, 9))
+NAMES = ("Curve", "ConversionReport", "Preflight", "Certificate", "Diagnosis", "Prediction")
+RESULTS = [getattr(rb, name) for name in NAMES]  # records of what came out, not choices
 PUBLIC = [c for c in map(vars(rb).get, rb.__all__) if isinstance(c, type) and is_dataclass(c) and c not in RESULTS]
 EVERY = [
-    scales, inverses, thresholds, starts, alphabets, resets, gates, leaks, neurons, methods, corrections, costs,
+    scales, inverses, thresholds, starts, alphabets, resets, gates, leaks, neurons, methods, corrections, costs, exits,
 ]  # fmt: skip
 
 
@@ -490,6 +492,7 @@ def test_these_are_all_public_specs():
         rb.Max, rb.Percentile, rb.Given, rb.Learned, rb.Reciprocal, rb.Exponential, rb.Ramp, rb.Fixed, rb.MSAT,
         rb.DTIF, rb.Zero, rb.Half, rb.Uniform, rb.Alphabet, rb.Subtract, rb.ToValue, rb.Open, rb.SpikeConfidence,
         rb.Leak, rb.Neuron, rb.Method, rb.Costs, rb.MinMSE, rb.SentCharge, rb.Uncorrected, rb.ChannelBias, rb.StepBias,
+        rb.EarlyExit,
     )  # fmt: skip
     assert set(PUBLIC) == set(drawn)
 

@@ -9,6 +9,7 @@ import pytest
 
 from rheobase.evaluate import Curve
 from rheobase.recipes import cifar_conversion as recipe
+from rheobase.recipes.comparison import QUANTISED, rows, slug
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EVIDENCE = REPOSITORY / "evidence/cifar10"
@@ -34,7 +35,7 @@ def test_every_committed_result_is_of_all_test_images_and_says_where_it_comes_fr
 
 def pairs(one: str, other: str) -> list[tuple[Curve, Curve]]:
     """The committed curves of two methods on every network that has both; at least one must."""
-    paths = [[EVIDENCE / net / f"{recipe.slug(label)}.json" for label in (one, other)] for net in recipe.NETS]
+    paths = [[EVIDENCE / net / f"{slug(label)}.json" for label in (one, other)] for net in recipe.NETS]
     read = [
         [Curve.from_json(json.loads(p.read_text())) for p in both] for both in paths if all(p.exists() for p in both)
     ]
@@ -61,10 +62,10 @@ def test_a_constant_half_is_the_harder_baseline_for_msat_as_the_docs_say():
 def test_the_recipe_makes_keeps_and_shows_a_result(shared, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("RHEOBASE_DATA", str(shared / "data"))
     monkeypatch.setattr(recipe, "SHOWN", (1, 2, 32))
-    for label in ("OPI, 99.9", recipe.QUANTISED):
+    for label in ("OPI, 99.9", QUANTISED):
         recipe.run("resnet20", label, tmp_path, limit=20, steps=32)
     recipe.run("resnet20", "OPI, 99.9", tmp_path, limit=20, steps=32)
     assert "OPI, 99.9: kept" in capsys.readouterr().out
-    lines = list(recipe.table("resnet20", tmp_path))
-    assert lines[0].startswith("resnet20, CIFAR-10, 20 test images, ANN ")
-    assert [line.split("|")[1].strip() for line in lines[4:]] == ["OPI, 99.9", recipe.QUANTISED]
+    lines = list(rows(tmp_path / "resnet20", recipe.METHODS, (1, 2, 32)))
+    assert lines[0].startswith("20 test samples, ANN ")
+    assert [line.split("|")[1].strip() for line in lines[4:]] == ["OPI, 99.9", QUANTISED]

@@ -21,6 +21,7 @@ from rheobase.certificate import READOUT, Agreement, Check, accuracy
 from rheobase.cli import main
 from rheobase.kernels import reference
 from rheobase.neuron import Emission, begin, fire, in_time
+from rheobase.preflight import Policy
 from trained import digits
 
 METHODS = {
@@ -98,10 +99,11 @@ def test_functions_are_approximate_or_analogue_and_still_tend_to_the_ann() -> No
     torch.manual_seed(0)
     ann = nn.Sequential(nn.Linear(6, 20), nn.GELU(), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 3)).eval()
     x = torch.randn(64, 6)
-    for policy, counts in (
-        ("approximate", {"spiking": 1, "approximate": 1, "analogue": 0}),
-        ("keep", {"spiking": 1, "approximate": 0, "analogue": 1}),
-    ):
+    expected: dict[Policy, dict[str, int]] = {
+        "approximate": {"spiking": 1, "approximate": 1, "analogue": 0},
+        "keep": {"spiking": 1, "approximate": 0, "analogue": 1},
+    }
+    for policy, counts in expected.items():
         net, _ = rb.convert(ann, METHODS["opi"], [x], on_unsupported=policy)
         certificate = rb.verify(net, ann, [x])
         assert certificate.counts == counts

@@ -25,7 +25,9 @@ from .method import Method
 from .modules import QCFS, Clip
 from .network import SpikingNet, constant, load, save
 from .neuron import Neuron, init, rheobase, scan, step
+from .predict import Prediction, calibrate_exit, predict
 from .preflight import Preflight, preflight
+from .readout import EarlyExit
 from .reset import Subtract, ToValue
 from .scale import Given, Learned, Max, MinMSE, Percentile
 from .search import calibrate_beta
@@ -61,6 +63,7 @@ __all__ = [
     "Costs",
     "Curve",
     "Diagnosis",
+    "EarlyExit",
     "Exponential",
     "FileError",
     "Fixed",
@@ -77,6 +80,7 @@ __all__ = [
     "Neuron",
     "Open",
     "Percentile",
+    "Prediction",
     "Preflight",
     "Ramp",
     "Reciprocal",
@@ -96,6 +100,7 @@ __all__ = [
     "binary",
     "burst",
     "calibrate_beta",
+    "calibrate_exit",
     "cite",
     "constant",
     "convert",
@@ -108,6 +113,7 @@ __all__ = [
     "load",
     "methods",
     "plot",
+    "predict",
     "preflight",
     "rheobase",
     "save",

@@ -9,8 +9,9 @@ from typing import Any
 
 READOUT = "readout"
 """The answer of the network among its layers."""
-LEAST = 0.5
-"""The error against the clipped ANN falls as 1/T, and as ln(T)/T where thresholds move; T^-0.5 is asked for."""
+LAST, WHOLE = 0.5, 0.75
+"""The error against the clipped ANN falls as 1/T, and as ln(T)/T where thresholds move. Asked for is T^-0.5 between
+the last two stops or T^-0.75 from the first to the last, since a single step of it may be luck."""
 FLOOR = 1e-4
 """An error of this share of a layer's RMS activation has nothing left to fall."""
 BEGUN = 0.5
@@ -136,8 +137,8 @@ def _within(check: Check, gaps: dict[str, float], failure: str) -> Check:
 def limit(layers: Sequence[LayerCheck], steps: Sequence[int], clipping: float) -> Check:
     """Each layer tends to the clipped ANN; `clipping` is how far that is from the ANN, relative to its answer."""
     rule = (
-        f"the error against the clipped ANN falls from T = {steps[-2]} to {steps[-1]} at least as T^-{LEAST:g}, or is "
-        f"below {FLOOR:g}"
+        f"the error against the clipped ANN falls from T = {steps[-2]} to {steps[-1]} at least as T^-{LAST:g}, or from "
+        f"{steps[0]} as T^-{WHOLE:g}, or is below {FLOOR:g}"
     )
     verdicts = {layer.name: _falls(layer.errors, steps) for layer in layers if layer.claimed}
     failing, slow = ([name for name, v in verdicts.items() if v is verdict] for verdict in (False, None))
@@ -157,9 +158,10 @@ def limit(layers: Sequence[LayerCheck], steps: Sequence[int], clipping: float) -
 
 
 def _falls(errors: Sequence[float], steps: Sequence[int]) -> bool | None:
-    """Whether the error fell as it should between the last two stops; None if it was too early to tell."""
-    before, after = errors[-2:]
-    if after <= max(FLOOR, before * (steps[-2] / steps[-1]) ** LEAST):
+    """Whether the error fell as it should; None if it was too early to tell."""
+    first, before, after = errors[0], *errors[-2:]
+    lately, ever = (steps[-2] / steps[-1]) ** LAST, (steps[0] / steps[-1]) ** WHOLE
+    if after <= max(FLOOR, before * lately, first * ever):
         return True
     return None if before > BEGUN else False
 

@@ -91,6 +91,25 @@ ENTRIES: dict[str, Entry] = {
             "doi": "10.1109/ISSCC.2014.6757323",
         },
     ),
+    "li2023seenn": (
+        "inproceedings",
+        {
+            "author": "Li, Yuhang and Geller, Tamar and Kim, Youngeun and Panda, Priyadarshini",
+            "title": "{SEENN}: Towards Temporal Spiking Early-Exit Neural Networks",
+            "booktitle": "Advances in Neural Information Processing Systems",
+            "year": "2023",
+        },
+    ),
+    "angelopoulos2021ltt": (
+        "article",
+        {
+            "author": "Angelopoulos, Anastasios N. and Bates, Stephen and Cand{\\`e}s, Emmanuel J. and "
+            "Jordan, Michael I. and Lei, Lihua",
+            "title": "Learn then Test: Calibrating Predictive Algorithms to Achieve Risk Control",
+            "journal": "arXiv preprint arXiv:2110.01052",
+            "year": "2021",
+        },
+    ),
     "maas2011imdb": (
         "inproceedings",
         {

@@ -18,7 +18,7 @@ from .limit import activations, doubled, exact, flat, given, is_classifier, repl
 from .network import SpikingNet
 from .observe import channel_axis
 from .parts import Ledger, Seen
-from .remedy import Trial, outcome, proposals
+from .remedy import Trial, methods_of, outcome, proposals, started
 from .samples import gather
 from .spec import require
 from .worth import worths
@@ -73,8 +73,13 @@ def diagnose(
                 progress("diagnose", count(piece))
         answers, neurons = Answers(*map(torch.cat, zip(*found, strict=True))), dict(snn.sites())
         truth = (answers.ann.argmax(1) if labels is None else labels) if is_classifier(snn) else None
-        layers = tuple(ledger.closed(str(neurons[name]), squared) for name, ledger in ledgers.items())
-        proposed, runs = proposals(snn, source, layers, Trial(x, answers.ann, truth, steps), trials, progress)
+        methods = methods_of(snn, source)
+        layers = tuple(
+            ledger.closed(str(neurons[name]), squared, started(snn, name, methods[name]))
+            for name, ledger in ledgers.items()
+        )
+        trial = Trial(x, answers.ann, truth, steps)
+        proposed, runs = proposals(snn, source, methods, layers, trial, trials, progress)
         now = outcome(answers.snn, answers.ann, truth)
     return Diagnosis(
         layers=layers,

@@ -14,8 +14,6 @@ PARTS = ("pooling", "correction", "clipping", "quantisation", "start", "unevenne
 """The parts of the error that a layer makes itself, in the order in which they arise."""
 FAULTS = ("pooling", "folding")
 """Parts that no method has: the network is not what a conversion of this ANN makes of these thresholds."""
-ROUNDING = 0.01
-"""A fault smaller than this share of the layer's RMS activation may be rounding, in bfloat16."""
 
 
 class Part(NamedTuple):
@@ -45,6 +43,7 @@ class LayerDiagnosis:
     f is the source's activation, a its value in the ANN. error: RMS of the sum. share: of the output error, its parts
     without the inherited one. dead: channels that never fire although the ANN reaches what one letter in T steps is
     worth. saturated: channels of which more than 1 % of the values are clipped. channel: that of the largest share.
+    fault: the part in which this layer is not what a conversion by its method makes, whatever it costs, or "".
     """
 
     name: str
@@ -58,23 +57,17 @@ class LayerDiagnosis:
     saturated: tuple[int, ...]
     channel: int
     channel_share: float
-
-    @property
-    def faulty(self) -> bool:
-        """Whether the layer differs from what a conversion makes, more than by rounding."""
-        return any(self.parts[part].rms > ROUNDING for part in FAULTS)
+    fault: str
 
     @property
     def worst(self) -> str:
-        """The part of its own that costs the answer most; the larger fault of a faulty layer."""
-        if self.faulty:
-            return max(FAULTS, key=lambda part: self.parts[part].rms)
-        return max(PARTS, key=lambda part: self.parts[part].share)
+        """The fault, or the part of its own that costs the answer most."""
+        return self.fault or max(PARTS, key=lambda part: self.parts[part].share)
 
 
 def ranked(layers: Iterable[LayerDiagnosis]) -> list[LayerDiagnosis]:
     """The layer to blame first, first."""
-    return sorted(layers, key=lambda layer: (not layer.faulty, -layer.share))
+    return sorted(layers, key=lambda layer: (not layer.fault, -layer.share))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +114,7 @@ class Diagnosis:
 
     @property
     def blame(self) -> tuple[str, ...]:
-        """The layers by their share of the output error, the largest first; faulty ones before all others."""
+        """The layers by their share of the output error, the largest first; those with a fault before all others."""
         return tuple(layer.name for layer in ranked(self.layers))
 
     def __getitem__(self, name: str) -> LayerDiagnosis:
@@ -160,6 +153,8 @@ class Diagnosis:
         if self.agreement is not None:
             answers += f"; {self.agreement:.1%} of {self.against}, the ANN {self.ann_agreement:.1%}"
         blame = f"to blame first: {first.name!r} ({first.worst}), {first.share:.0%} of the output error"
+        if first.fault:
+            blame += ", not what a conversion makes"
         if first.channels > 1:
             blame += f", {first.channel_share:.0%} from its channel {first.channel}"
         proposed = [

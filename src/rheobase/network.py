@@ -31,6 +31,22 @@ class State(NamedTuple):
     memory: dict[str, Any]
     total: Any
 
+    def of(self, samples: Tensor) -> State:
+        """The state of some samples, by a mask or by their indices."""
+        return State(self.t, _of(self.memory, samples), _of(self.total, samples))
+
+
+def _of(value: Any, samples: Tensor) -> Any:
+    """The same structure with these samples; what is no tensor of samples stays."""
+    if isinstance(value, Tensor):
+        return value[samples.to(value.device)] if value.ndim else value
+    if isinstance(value, dict):
+        return {name: _of(part, samples) for name, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        parts = [_of(part, samples) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
 
 class Visit(NamedTuple):
     """What a visitor sees of one node over T steps from `start`: inputs, output `[T, N, ...]`, emission of neurons."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .balance import Balance
-from .diagnosis import INHERITED, PARTS, LayerDiagnosis, Part
+from .diagnosis import FAULTS, INHERITED, PARTS, LayerDiagnosis, Part
 from .graph import Node
 from .kernels import choose
 from .limit import Passed, clip, top
@@ -19,6 +19,8 @@ from .neuron import Neuron, rest
 
 SATURATED = 0.01
 """A channel is saturated if more than this share of its values is clipped."""
+ROUNDING = 0.01
+"""A fault smaller than this share of the layer's RMS activation may be rounding, in bfloat16."""
 
 
 class Seen(NamedTuple):
@@ -94,14 +96,15 @@ class Ledger:
         self.fired |= self._channels(seen.book.sent != 0).any(1).cpu()
         self.due |= self._channels(a >= least).any(1).cpu()
 
-    def closed(self, neuron: str, squared: float) -> LayerDiagnosis:
-        """The layer's page of the diagnosis; squared: the squared error of all answers."""
+    def closed(self, neuron: str, squared: float, started: bool) -> LayerDiagnosis:
+        """The layer's page of the diagnosis; squared: the squared error of all answers; started: as its method says."""
         scale, squared = (self.squares / max(1, self.values)) ** 0.5 or 1.0, squared or 1.0
         parts = {}
         for name, (squares, total, cost) in ((name, sums.tolist()) for name, sums in self.sums.items()):
             rms, mean = (squares / self.values) ** 0.5 / scale, total / self.values / scale
             parts[name] = Part(rms, mean, cost / squared)
         worst = int(self.costs.argmax())
+        fault = max(FAULTS, key=lambda name: parts[name].rms)
         per_channel = self.values / len(self.costs)
         return LayerDiagnosis(
             name=self.node.name,
@@ -115,6 +118,7 @@ class Ledger:
             saturated=tuple((self.clipped > SATURATED * per_channel).nonzero()[:, 0].tolist()),
             channel=worst,
             channel_share=float(self.costs[worst]) / squared,
+            fault=fault if parts[fault].rms > ROUNDING else "" if started else "start",
         )
 
     def _channels(self, values: Tensor) -> Tensor:

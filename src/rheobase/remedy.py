@@ -16,7 +16,7 @@ from .correction import StepBias, Uncorrected
 from .diagnosis import FAULTS, PARTS, LayerDiagnosis, Proposal, ranked
 from .gate import Open, SentCharge
 from .graph import Graph
-from .initial import Half
+from .initial import Half, Uniform
 from .inputs import count, each, split
 from .limit import flat
 from .method import Method
@@ -62,6 +62,7 @@ class Trial(NamedTuple):
 def proposals(
     net: SpikingNet,
     source: Graph,
+    methods: Mapping[str, Method],
     layers: Sequence[LayerDiagnosis],
     trial: Trial,
     most: int,
@@ -71,7 +72,7 @@ def proposals(
 
     Of the changes against a layer's worst part the one that helps most is proposed, whether or not it helps.
     """
-    methods, made, runs = methods_of(net, source), [], 0
+    made, runs = [], 0
     for layer in ranked(layers)[:most]:
         tried = []
         for part in sorted(PARTS, key=lambda part: (part != layer.worst, -layer.parts[part].share)):
@@ -138,7 +139,7 @@ def methods_of(net: SpikingNet, source: Graph) -> dict[str, Method]:
     """The method of each layer: what the network says it was made by, with the neurons that it has now."""
     rules = net.provenance.get("method")
     if rules is None:
-        chosen = {name: Method() for name, _ in net.sites()}
+        chosen = {name: Method(initial=Uniform()) for name, _ in net.sites()}
     else:
         given = from_json(rules) if "kind" in rules else {pattern: from_json(rule) for pattern, rule in rules.items()}
         chosen = choose_methods(source, given)
@@ -153,6 +154,16 @@ def methods_of(net: SpikingNet, source: Graph) -> dict[str, Method]:
         )
         for name, neuron in net.sites()
     }
+
+
+def started(net: SpikingNet, name: str, method: Method) -> bool:
+    """Whether the initial potential of a layer is the one of its method; a random one is believed."""
+    if isinstance(method.initial, Uniform):
+        return True
+    theta0, v0, *_ = net.tensors(name)
+    generator = torch.Generator().manual_seed(0)
+    expected = method.initial.fit(rest(method.neuron, theta0), theta0.shape, generator)
+    return bool(((v0 - expected).abs() <= 0.01 * theta0).all())
 
 
 def changed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -12,11 +11,12 @@ from torch import Tensor, nn
 
 from . import ops
 from .balance import Balance, follow
-from .certificate import READOUT, Agreement, Certificate, Check, LayerCheck, accuracy, charge, drives, limit
+from .certificate import READOUT, Agreement, Certificate, LayerCheck, accuracy, charge, drives, limit
 from .errors import context
 from .graph import Graph
-from .inputs import count, each, first, split, tensors
-from .limit import activations, clipped, doubled, exact, flat, given, is_classifier, loses, source_of
+from .independence import independence
+from .inputs import count, first, split, tensors
+from .limit import activations, clipped, exact, flat, given, is_classifier, loses, source_of
 from .network import SpikingNet
 from .samples import gather
 from .spec import require
@@ -71,16 +71,13 @@ def verify(
                 charge(layers),
                 limit(layers, stops, _relative(answers.limit - answers.ann, answers.ann)),
                 accuracy(agreed),
-                *_independence(snn, first(x, min(32, snn.together)), stops[0], progress),
+                *independence(snn, first(x, min(32, snn.together)), stops[0], progress),
             ),
             layers=layers,
             steps=tuple(stops),
             samples=count(x),
             agreement=agreed,
         )
-
-
-# --- one run -------------------------------------------------------------------------------------------------------
 
 
 class Answers(NamedTuple):
@@ -193,50 +190,6 @@ def _inside(snn: SpikingNet) -> set[str]:
     """The functions that a neuron evaluates in front of itself."""
     spikes = [node for node in snn.graph_nodes if isinstance(node.op, ops.Spike)]
     return {name for node in spikes for name in node.inputs if name == f"{node.name}.function"}
-
-
-# --- other runs ----------------------------------------------------------------------------------------------------
-
-
-def _independence(snn: SpikingNet, x: Any, steps: int, progress: Callable[[str, int], None] | None) -> Iterator[Check]:
-    """The same samples in another order, in pieces, and once more after all that."""
-
-    def run(x: Any, net: SpikingNet = snn) -> Tensor:
-        if progress:
-            progress("independence", count(x))
-        return torch.cat([ys if isinstance(ys, Tensor) else flat(ys, 2) for ys in net.present(x, steps)])
-
-    n = count(x)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    once = run(x)
-    shuffled, pieces = run(each(lambda part: part[order.to(part.device)], x)), torch.cat(list(map(run, _pieces(x))), 1)
-    again = run(x)
-    same = torch.equal(once, again)
-    rule = "after other calls the same input has the same answer, bit for bit"
-    yield Check(name="second call", holds=same, rule=rule, found="the same bits" if same else _apart(again, once))
-    rule = "the same bits, or no farther apart than twice what float64 makes of the answer"
-    for name, other, expected in (("order", shuffled, once[:, order]), ("batch size", pieces, once)):
-        if n == 1:
-            yield Check(name=name, holds=None, rule=rule, found="there is one sample only")
-        elif torch.equal(other, expected):
-            yield Check(name=name, holds=True, rule=rule, found="the same bits")
-        else:
-            rounding = float((once - run(doubled(x), copy.deepcopy(snn).double())).abs().mean())
-            holds = float((other - expected).abs().mean()) <= 2 * rounding
-            yield Check(name=name, holds=holds, rule=rule, found=f"{_apart(other, expected)}, rounding {rounding:.2g}")
-
-
-def _pieces(x: Any) -> Iterator[Any]:
-    """One sample alone, and the others in two parts."""
-    cuts = (0, 1, (count(x) + 1) // 2, count(x))
-    for start, stop in pairwise(cuts):
-        if start < stop:
-            yield each(lambda part, start=start, stop=stop: part[start:stop], x)
-
-
-def _apart(a: Tensor, b: Tensor) -> str:
-    far = (a != b).flatten(2).any(2).any(0)
-    return f"{int(far.sum())} of {len(far)} answers differ, on average by {float((a - b).abs().mean()):.2g}"
 
 
 def _relative(gap: Tensor, to: Tensor) -> float:

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,16 +30,13 @@ from .. import (
     Percentile,
     RheobaseError,
     burst,
-    convert,
-    evaluate,
     methods,
 )  # fmt: skip
 from ..data import batches, cifar10, local
-from ..evaluate import Curve, versions
-from ..files import read_json, write, write_json
+from ..files import write
 from ..nets import cifar_resnet20, cifar_resnet56
-from ..quantise import accuracy, quantised
 from ..search import calibrate_beta
+from .comparison import QUANTISED, converted, rounded, rows, slug
 
 STEPS = 64
 SHOWN = (1, 2, 4, 8, 16, 32, 64)
@@ -65,7 +60,6 @@ METHODS = {
     "MSAT, VGG-16 constants": methods.msat(),
     "constant 0.2, burst 5": Method(threshold=Fixed(0.2), alphabet=burst(5)),
 }
-QUANTISED = "quantised ANN, K = T"
 
 
 def network(name: str) -> nn.Module:
@@ -77,29 +71,18 @@ def network(name: str) -> nn.Module:
 
 def run(name: str, label: str, out: Path, limit: int | None, steps: int) -> None:
     """One network, one method, one JSON."""
-    path = out / name / f"{slug(label)}.json"
-    if path.exists():
-        print(f"{name} {label}: kept", flush=True)
-        return
-    started = time.perf_counter()
-    ann = network(name)
+    path, ann = out / name / f"{slug(label)}.json", network(name)
     train, _ = cifar10("train", limit=512)
     calibration = list(train.split(128))
-    x, y = cifar10("test", limit=limit)
-    loader = batches(x, y, 100)
+    loader = batches(*cifar10("test", limit=limit), 100)
     if label == QUANTISED:
-        graphs = quantised(ann, Percentile(99.9), calibration, SHOWN)
-        found = {"levels": list(SHOWN), "accuracy": [accuracy(graph, loader) for graph in graphs.values()]}
-        write_json(path, found | {"label": label, "samples": len(x), "provenance": versions()})
+        rounded(path, ann, calibration, loader, {}, SHOWN)
     else:
-        method, extra = chosen(name, label, ann, calibration)
-        net, report = convert(ann, method, calibration)
-        curve = evaluate(net, loader, steps, label=label, ann=ann)
-        write_json(path, curve.to_json() | {"provenance": curve.provenance | extra | {"report": report.to_json()}})
-    print(f"{name} {label}: {time.perf_counter() - started:.0f} s", flush=True)
+        method, about = (METHODS[label], {}) if path.exists() else chosen(label, ann, calibration)
+        converted(path, label, method, ann, calibration, loader, about, steps)
 
 
-def chosen(name: str, label: str, ann: nn.Module, calibration: list[torch.Tensor]) -> tuple[Method, dict[str, object]]:
+def chosen(label: str, ann: nn.Module, calibration: list[torch.Tensor]) -> tuple[Method, dict[str, object]]:
     """The method of a label; DTIF's beta comes from training images that calibrate nothing else."""
     method = METHODS[label]
     if not isinstance(method.threshold, DTIF):
@@ -110,39 +93,13 @@ def chosen(name: str, label: str, ann: nn.Module, calibration: list[torch.Tensor
     return choice.method, {"beta_trials": trials, "beta_decided_by": choice.decided_by}
 
 
-def slug(label: str) -> str:
-    return "".join(c if c.isalnum() or c == "." else "-" for c in label.lower()).strip("-").replace("--", "-")
-
-
-def table(name: str, out: Path) -> Iterator[str]:
-    """The results of one network as a Markdown table."""
-    curves = [
-        Curve.from_json(read_json(path)) for label in METHODS if (path := out / name / f"{slug(label)}.json").exists()
-    ]
-    if not curves:
-        return
-    samples, reference = curves[0].samples, curves[0].ann_accuracy
-    yield f"{name}, CIFAR-10, {samples} test images, ANN {reference:.2%}"
-    yield ""
-    yield f"| method | {' | '.join(f'T = {t}' for t in SHOWN)} | spikes per neuron at T = 32 | energy / ANN at T = 32 |"
-    yield f"|---|{'---|' * (len(SHOWN) + 2)}"
-    for curve in curves:
-        cells = " | ".join(f"{100 * curve.accuracy[t - 1]:.1f}" for t in SHOWN)
-        spikes, energy = curve.rate[31] * 32, curve.energy_pj[31] / curve.ann_energy_pj
-        graded = " (graded)" if curve.graded[-1] else ""
-        yield f"| {curve.label} | {cells} | {spikes:.2f} | {energy:.2f}{graded} |"
-    strong = out / name / f"{slug(QUANTISED)}.json"
-    if strong.exists():
-        found = dict(zip(*(read_json(strong)[key] for key in ("levels", "accuracy")), strict=True))
-        yield f"| {QUANTISED} | {' | '.join(f'{100 * found[t]:.1f}' for t in SHOWN)} | | |"
-
-
 def insert(path: Path, out: Path) -> None:
     """Replace what stands between the marks `<!-- results -->` and `<!-- /results -->` by the tables."""
     begin, end = "<!-- results -->", "<!-- /results -->"
     before, _, rest = path.read_text().partition(begin)
     after = rest.partition(end)[2]
-    tables = "\n\n".join("\n".join(table(name, out)) for name in NETS if (out / name).is_dir())
+    found = {name: "\n".join(rows(out / name, METHODS, SHOWN, 32, "test images")) for name in NETS}
+    tables = "\n\n".join(f"{name}, CIFAR-10, {lines}" for name, lines in found.items() if lines)
     write(path, f"{before}{begin}\n\n{tables}\n\n{end}{after}")
 
 

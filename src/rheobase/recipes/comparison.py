@@ -88,21 +88,48 @@ def compare(
 ) -> None:
     """One JSON in `out` for each method, and one for the quantised network; those that exist are kept."""
     for label, method in chosen.items():
-        path = out / f"{slug(label)}.json"
-        if path.exists():
-            continue
-        started = time.perf_counter()
-        net, report = convert(ann, method, calibration)
-        curve = evaluate(net, loader, steps, label=label, ann=ann)
-        found = curve.to_json()
-        write_json(path, found | {"provenance": curve.provenance | dict(about) | {"report": report.to_json()}})
-        print(f"{label}: {time.perf_counter() - started:.0f} s", flush=True)
-    path = out / f"{slug(QUANTISED)}.json"
-    if not path.exists():
-        graphs = quantised(ann, Percentile(99.9), calibration, SHOWN)
-        rounded = {"levels": list(SHOWN), "accuracy": [accuracy(graph, loader) for graph in graphs.values()]}
-        samples = sum(len(y) for _, y in loader)
-        write_json(path, rounded | {"label": QUANTISED, "samples": samples, "provenance": versions() | dict(about)})
+        converted(out / f"{slug(label)}.json", label, method, ann, calibration, loader, about, steps)
+    rounded(out / f"{slug(QUANTISED)}.json", ann, calibration, loader, about)
+
+
+def converted(
+    path: Path,
+    label: str,
+    method: Method,
+    ann: nn.Module,
+    calibration: list[Tensor],
+    loader: list[tuple[Tensor, Tensor]],
+    about: Mapping[str, Any],
+    steps: int,
+) -> None:
+    """One method: convert, evaluate, write the curve with its provenance and the report."""
+    if path.exists():
+        print(f"{label}: kept", flush=True)
+        return
+    started = time.perf_counter()
+    net, report = convert(ann, method, calibration)
+    curve = evaluate(net, loader, steps, label=label, ann=ann)
+    provenance = curve.provenance | dict(about) | {"report": report.to_json()}
+    write_json(path, curve.to_json() | {"provenance": provenance})
+    print(f"{label}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def rounded(
+    path: Path,
+    ann: nn.Module,
+    calibration: list[Tensor],
+    loader: list[tuple[Tensor, Tensor]],
+    about: Mapping[str, Any],
+    levels: tuple[int, ...] = SHOWN,
+) -> None:
+    """The strong baseline: the network with activations rounded to K levels, for each K of `levels`."""
+    if path.exists():
+        print(f"{QUANTISED}: kept", flush=True)
+        return
+    graphs = quantised(ann, Percentile(99.9), calibration, levels)
+    found = {"levels": list(levels), "accuracy": [accuracy(graph, loader) for graph in graphs.values()]}
+    samples = sum(len(y) for _, y in loader)
+    write_json(path, found | {"label": QUANTISED, "samples": samples, "provenance": versions() | dict(about)})
 
 
 def slug(label: str) -> str:
@@ -110,22 +137,24 @@ def slug(label: str) -> str:
     return "".join(c if c.isalnum() or c == "." else "-" for c in label.lower()).strip("-").replace("--", "-")
 
 
-def rows(out: Path, labels: Iterable[str], shown: tuple[int, ...] = SHOWN) -> Iterator[str]:
-    """The results in a folder as a Markdown table: accuracy in percent, spikes and energy after the last step shown."""
+def rows(
+    out: Path, labels: Iterable[str], shown: tuple[int, ...] = SHOWN, at: int = SHOWN[-1], what: str = "test samples"
+) -> Iterator[str]:
+    """The results in a folder as a Markdown table: accuracy in percent, spikes and energy after `at` steps."""
     paths = [path for label in labels if (path := out / f"{slug(label)}.json").exists()]
     curves = [Curve.from_json(read_json(path)) for path in paths]
     if not curves:
         return
-    last = shown[-1]
-    yield f"ANN {curves[0].ann_accuracy:.2%}, {curves[0].samples} test samples"
+    yield f"{curves[0].samples} {what}, ANN {curves[0].ann_accuracy:.2%}"
     yield ""
-    ends = f"spikes per neuron at T = {last} | energy / ANN at T = {last}"
+    ends = f"spikes per neuron at T = {at} | energy / ANN at T = {at}"
     yield f"| method | {' | '.join(f'T = {t}' for t in shown)} | {ends} |"
     yield f"|---|{'---|' * (len(shown) + 2)}"
     for curve in curves:
-        cells = " | ".join(f"{100 * curve.accuracy[t - 1]:.1f}" for t in shown)
-        graded = " (graded)" if curve.graded[-1] else ""
+        last = min(at, len(curve.steps))
+        cells = " | ".join(f"{100 * curve.accuracy[t - 1]:.1f}" if t <= len(curve.steps) else "" for t in shown)
         spikes, energy = curve.rate[last - 1] * last, curve.energy_pj[last - 1] / curve.ann_energy_pj
+        graded = " (graded)" if curve.graded[-1] else ""
         yield f"| {curve.label} | {cells} | {spikes:.2f} | {energy:.2f}{graded} |"
     strong = out / f"{slug(QUANTISED)}.json"
     if strong.exists():
