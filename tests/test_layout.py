@@ -26,10 +26,10 @@ RANKS = (
     "samples balance limit certificate independence verify worth diagnosis parts remedy diagnose",
     "quantise search table plot cite data nets.digits nets.cifar_resnet nets.efficientnet_lite nets",
     "testing checkpoint demo recipes",
-    "arguments cli",
+    "arguments terminal cli",
 )
 ORDER = [name for rank in RANKS for name in rank.split()]
-OPTIONAL = {"matplotlib": {"plot"}, "rich": {"cli", "demo"}, "sklearn": {"demo"}, "PIL": {"data"}, "scipy": set()}
+OPTIONAL = {"matplotlib": {"plot"}, "rich": {"terminal", "demo"}, "sklearn": {"demo"}, "PIL": {"data"}, "scipy": set()}
 """Which modules may import an optional package; recipes may import any."""
 
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 import rheobase as rb
 from rheobase import kernels, table
-from rheobase.certificate import READOUT, Agreement, Check, accuracy
+from rheobase.certificate import READOUT, Agreement, Check, LayerCheck, accuracy, limit
 from rheobase.cli import main
+from rheobase.gate import uniform
 from rheobase.kernels import reference
 from rheobase.neuron import Emission, begin, fire, in_time
 from rheobase.preflight import Policy
@@ -138,9 +139,9 @@ def test_behind_an_approximate_layer_the_limit_is_not_claimed_but_charge_is() ->
 
 
 def test_too_few_steps_decide_nothing() -> None:
-    limit = check(verified(converted(METHODS["max norm"]), steps=(1, 2)), "limit")
-    assert limit.holds is None
-    assert "more steps will tell" in limit.found
+    found = check(verified(converted(METHODS["max norm"]), steps=(1, 2)), "limit")
+    assert found.holds is None
+    assert "more steps will tell" in found.found
 
 
 # What must be caught
@@ -243,11 +244,48 @@ def test_hidden_state_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "second call" in failed(verified(net))
 
 
-def test_spike_confidence_depends_on_the_place_in_the_batch_and_is_caught() -> None:
+def test_random_gates_must_not_know_the_place_in_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     net = converted(rb.Method(threshold=rb.MSAT(), gate=rb.SpikeConfidence(last_only=False)))
     for name, _ in net.sites():
         net.weights(name)["confidence"].fill_(0.5)
+    assert not {"order", "batch size", "second call"} & failed(verified(net))
+
+    def by_place(self: rb.SpikeConfidence, s: Tensor, tensors: rb.Tensors, m: rb.Membrane, unit: Any = 1.0) -> Tensor:
+        assert tensors.key is not None
+        return s * (uniform(tensors.key, m.t, s.shape, s.device) < 0.5).to(s.dtype)
+
+    monkeypatch.setattr(rb.SpikeConfidence, "__call__", by_place)
     assert {"order", "batch size"} <= failed(verified(net))
+
+
+@pytest.mark.parametrize(("size", "holds"), [(1e-4, True), (0.1, False)])
+def test_rounding_that_moves_a_spike_is_told_from_a_dependence_on_the_batch(size: float, holds: bool) -> None:
+    def rounding(neuron: rb.Neuron, tensors: rb.Tensors, xs: Tensor, m: rb.Membrane | None) -> Any:
+        other = size * xs.shape[1] / 24 if xs.dtype == torch.float32 else 0.0
+        return reference.run(neuron, tensors, xs * (1 + other), m)
+
+    net = converted()
+    with kernel(rounding):
+        found = check(verified(net), "batch size")
+    assert found.found != "the same bits"
+    assert found.holds is holds
+
+
+@pytest.mark.parametrize(
+    ("errors", "holds"),
+    [
+        ((0.16, 0.04, 0.01), True),
+        ((0.16, 0.011, 0.01), True),  # luck at T = 64
+        ((0.16, 0.10, 0.04), True),  # slow at first
+        ((0.17, 0.05, 0.03), False),  # 1 / T over a plateau of 2 %
+        ((0.10, 0.10, 0.10), False),
+        ((1e-5, 1e-5, 1e-5), True),
+        ((1.0, 0.99, 0.98), None),
+    ],
+)
+def test_an_error_must_fall(errors: tuple[float, ...], holds: bool | None) -> None:
+    layer = LayerCheck(name=READOUT, kind=READOUT, errors=errors, claimed=True)
+    assert limit([layer], (16, 64, 256), 0.0).holds is holds
 
 
 def agreement(*shares: float, n: int = 100) -> Agreement:

@@ -77,9 +77,10 @@ class SpikeConfidence:
     """MSAT's spike confidence: in the first `steps` steps a spike leaves with probability `tensors.confidence`.
 
     The reset has happened, so the charge of a stopped spike is lost. The random numbers are a function of
-    (tensors.key, t, position): the same net gives the same answer twice, in one piece or in chunks, on any device.
-    The confidence of a layer is estimated on training data by `refine.spike_confidence`; the authors use it in the last
-    spiking layer only and leave the others at 1, as `last_only` does. Source: [he2024msat].
+    (tensors.key, t, neuron), the same for every sample: the same net gives a sample the same answer twice, in any
+    batch, in one piece or in chunks, on any device. The confidence of a layer is estimated on training data by
+    `refine.spike_confidence`; the authors use it in the last spiking layer only and leave the others at 1, as
+    `last_only` does. Source: [he2024msat].
     """
 
     steps: int = 16
@@ -101,7 +102,7 @@ class SpikeConfidence:
     def __call__(self, s: Tensor, tensors: Tensors, m: Membrane, unit: Tensor | float = 1.0) -> Tensor:
         assert tensors.confidence is not None
         assert tensors.key is not None
-        trusted = uniform(tensors.key, m.t, s.shape, s.device) < tensors.confidence
+        trusted = uniform(tensors.key, m.t, s.shape[1:], s.device) < tensors.confidence
         return s * (trusted | (m.t >= self.steps)).to(s.dtype)
 
 
