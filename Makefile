@@ -17,9 +17,15 @@ check: .venv/ready
 evidence: export RHEOBASE_DATA ?= ../shared/data
 evidence: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_conversion
+	.venv/bin/python -m rheobase.recipes.cifar_low_latency
+	.venv/bin/python -m rheobase.recipes.speech_commands
+	.venv/bin/python -m rheobase.recipes.imdb_sentiment
 
 readme: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_conversion --table README.md
+	.venv/bin/python -m rheobase.recipes.cifar_low_latency --table docs/low-latency.md
+	.venv/bin/python -m rheobase.recipes.speech_commands --table docs/tasks.md
+	.venv/bin/python -m rheobase.recipes.imdb_sentiment --table docs/tasks.md
 
 .venv/ready: pyproject.toml constraints.txt setup.py $(wildcard csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

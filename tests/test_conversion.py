@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 import pickle
 import struct
 import subprocess
@@ -707,6 +708,28 @@ def test_a_pooled_letter_counts_as_a_letter_and_chunks_change_no_count():
     head = counts.acs
     assert torch.allclose(head, into_pool * 3)  # each letter enters 3 synapses of the head, as a quarter of its worth
     assert bool((before >= head).all())
+
+
+def test_padded_channels_are_worth_nothing_and_cost_nothing():
+    """With a threshold for each channel, the zero channels of an option-A shortcut have letters worth 0."""
+
+    class Widened(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.wide, self.head = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 8, 1), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.relu(self.stem(x))
+            x = F.relu(self.wide(x) + F.pad(x, (0, 0, 0, 0, 2, 2)))
+            return self.head(x.mean((2, 3)))
+
+    torch.manual_seed(0)
+    x, y = torch.randn(6, 2, 6, 6), torch.zeros(6, dtype=torch.int64)
+    converted, _ = rb.convert(Widened().eval(), CHANNELS, [x])
+    curve = rb.evaluate(converted, [(x, y)], 4)
+    sizes = {name: math.prod(converted.graph[name].shape) for name in ("relu", "relu_1")}
+    first, second = (4 * curve.layer_rates[name] * size for name, size in sizes.items())
+    assert curve.acs[-1] == pytest.approx(first * (8 + 1) + second * 3, rel=1e-6)  # 8 outputs, 1 sum, 3 classes
 
 
 # Trained networks

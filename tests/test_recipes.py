@@ -9,17 +9,24 @@ import pytest
 
 from rheobase.evaluate import Curve
 from rheobase.recipes import cifar_conversion as recipe
-from rheobase.recipes.comparison import QUANTISED, rows, slug
+from rheobase.recipes import cifar_low_latency
+from rheobase.recipes.comparison import BESIDE, QUANTISED, insert, rows, slug
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EVIDENCE = REPOSITORY / "evidence/cifar10"
 
 
-def test_the_readme_holds_the_tables_of_the_committed_results(tmp_path):
-    again = tmp_path / "README.md"
-    again.write_text((REPOSITORY / "README.md").read_text())
-    recipe.insert(again, EVIDENCE)
-    assert again.read_text() == (REPOSITORY / "README.md").read_text(), "make readme"
+def test_the_docs_hold_the_tables_of_the_committed_results(tmp_path):
+    evidence = REPOSITORY / "evidence"
+    for name, tables in (
+        ("README.md", recipe.tables(EVIDENCE)),
+        ("docs/low-latency.md", cifar_low_latency.tables(evidence / "low-latency")),
+        ("docs/tasks.md", {task: rows(evidence / task, BESIDE) for task in ("asc10", "imdb")}),
+    ):
+        again, text = tmp_path / "again.md", (REPOSITORY / name).read_text()
+        again.write_text(text)
+        insert(again, tables)
+        assert again.read_text() == text, "make readme"
 
 
 @pytest.mark.parametrize("path", sorted(EVIDENCE.glob("*/*.json")), ids=lambda p: f"{p.parent.name}-{p.stem}")

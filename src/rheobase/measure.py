@@ -77,11 +77,17 @@ class Ledger:
         if message.kind in (Kind.LETTERS, Kind.GRADED):
             counted = message.kind is Kind.LETTERS
             if reads not in self._units:
-                self._units[reads] = _per_step((xs / message.unit).abs() if counted else xs != 0)
+                self._units[reads] = _per_step(_letters(xs, message.unit) if counted else xs != 0)
             fan_out = self.macs[name] / math.prod(self.shapes[reads]) if name in self.macs else 1.0
             (self.acs if counted else self.graded)[at] += self._units[reads] * fan_out
         elif message.kind is Kind.ANALOGUE and name in self.macs:
             self.analogue[at] += self.macs[name] * xs.shape[1]
+
+
+def _letters(xs: Tensor, unit: Tensor | float) -> Tensor:
+    """How many letters a value is made of; where one is worth 0, as in padded channels, there is none."""
+    unit = torch.as_tensor(unit, dtype=xs.dtype, device=xs.device)
+    return (xs / torch.where(unit == 0, 1.0, unit)).abs()
 
 
 def _per_step(letters: Tensor) -> Tensor:

@@ -33,10 +33,9 @@ from .. import (
     methods,
 )  # fmt: skip
 from ..data import batches, cifar10, local
-from ..files import write
 from ..nets import cifar_resnet20, cifar_resnet56
 from ..search import calibrate_beta
-from .comparison import QUANTISED, converted, rounded, rows, slug
+from .comparison import QUANTISED, converted, insert, rounded, rows, slug
 
 STEPS = 64
 SHOWN = (1, 2, 4, 8, 16, 32, 64)
@@ -93,14 +92,11 @@ def chosen(label: str, ann: nn.Module, calibration: list[torch.Tensor]) -> tuple
     return choice.method, {"beta_trials": trials, "beta_decided_by": choice.decided_by}
 
 
-def insert(path: Path, out: Path) -> None:
-    """Replace what stands between the marks `<!-- results -->` and `<!-- /results -->` by the tables."""
-    begin, end = "<!-- results -->", "<!-- /results -->"
-    before, _, rest = path.read_text().partition(begin)
-    after = rest.partition(end)[2]
-    found = {name: "\n".join(rows(out / name, METHODS, SHOWN, 32, "test images")) for name in NETS}
-    tables = "\n\n".join(f"{name}, CIFAR-10, {lines}" for name, lines in found.items() if lines)
-    write(path, f"{before}{begin}\n\n{tables}\n\n{end}{after}")
+def tables(out: Path) -> dict[str, list[str]]:
+    """The tables of every network, under the mark that they have in README.md."""
+    found = {name: list(rows(out / name, METHODS, SHOWN, 32, "test images")) for name in NETS}
+    blocks = [[f"{name}, CIFAR-10, {lines[0]}", *lines[1:], ""] for name, lines in found.items() if lines]
+    return {"results": [line for block in blocks for line in block][:-1]}
 
 
 def main() -> None:
@@ -113,7 +109,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write the tables into this file and run nothing")
     options = parser.parse_args()
     if options.table:
-        insert(options.table, options.out)
+        insert(options.table, tables(options.out))
         return
     for name in options.nets:
         for label in options.methods:

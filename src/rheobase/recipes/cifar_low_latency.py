@@ -17,9 +17,9 @@ from pathlib import Path
 from .. import RheobaseError, methods
 from ..data import batches, cifar10
 from ..evaluate import Curve
-from ..files import read_json, write
+from ..files import read_json
 from .cifar_conversion import NETS, network
-from .comparison import converted, rounded, slug
+from .comparison import converted, insert, rounded, slug
 
 LETTERS, STEPS = (1, 3, 15), (1, 2, 4, 8)
 LEVELS = tuple(sorted({k * t for k in LETTERS for t in STEPS}))
@@ -51,6 +51,8 @@ def table(folder: Path) -> Iterator[str]:
         for t in STEPS
         if (path := folder / f"{slug(label(k, t))}.json").exists()
     }
+    if not found:
+        return
     one = next(iter(found.values()))
     yield f"{folder.name}, {one.samples} test images, ANN {one.ann_accuracy:.2%}"
     yield ""
@@ -66,12 +68,10 @@ def table(folder: Path) -> Iterator[str]:
         )
 
 
-def insert(path: Path, out: Path) -> None:
-    """Replace what stands between the marks `<!-- results -->` and `<!-- /results -->` by the tables."""
-    begin, end = "<!-- results -->", "<!-- /results -->"
-    before, _, rest = path.read_text().partition(begin)
-    tables = "\n\n".join("\n".join(table(out / name)) for name in NETS if (out / name / "quantised.json").exists())
-    write(path, f"{before}{begin}\n\n{tables}\n\n{end}{rest.partition(end)[2]}")
+def tables(out: Path) -> dict[str, list[str]]:
+    """The tables of every network, under the mark that they have in docs/low-latency.md."""
+    blocks = [[*table(out / name), ""] for name in NETS if (out / name / "quantised.json").exists()]
+    return {"results": [line for block in blocks for line in block][:-1]}
 
 
 def main() -> None:
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write the tables into this file and run nothing")
     options = parser.parse_args()
     if options.table:
-        insert(options.table, options.out)
+        insert(options.table, tables(options.out))
         return
     for name in options.nets:
         run(name, options.out, options.limit)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from .. import Half, Max, Method, Percentile, convert, evaluate, methods
 from ..evaluate import Curve, versions
-from ..files import read_json, write_json
+from ..files import read_json, write, write_json
 from ..quantise import accuracy, quantised
 
 SHOWN = (1, 2, 4, 8, 16, 32)
@@ -160,3 +160,13 @@ def rows(
     if strong.exists():
         found = dict(zip(*(read_json(strong)[key] for key in ("levels", "accuracy")), strict=True))
         yield f"| {QUANTISED} | {' | '.join(f'{100 * found[t]:.1f}' for t in shown)} | | |"
+
+
+def insert(path: Path, tables: Mapping[str, Iterable[str]]) -> None:
+    """Put the lines of each table between the marks `<!-- name -->` and `<!-- /name -->` of a file."""
+    text = path.read_text()
+    for name, lines in tables.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begin)
+        text = "\n".join([before + begin, "", *lines, "", end]) + rest.partition(end)[2]
+    write(path, text)

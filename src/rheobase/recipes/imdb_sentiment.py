@@ -27,7 +27,7 @@ from .. import RheobaseError
 from ..data import batches, local
 from ..files import write, write_json
 from ..quantise import accuracy
-from .comparison import BESIDE, compare, fit, rows
+from .comparison import BESIDE, compare, fit, insert, rows
 
 WORDS, LENGTH, TRAINING = 12_000, 256, 22_500
 UNKNOWN = 1  # 0 pads
@@ -115,7 +115,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--limit", type=int, help="the first test reviews only, for a quick look")
     parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--table", type=Path, help="write the table into this file and run nothing")
     options = parser.parse_args()
+    if options.table:
+        insert(options.table, {"imdb": rows(options.out, BESIDE)})
+        return
     texts, y = reviews("train")
     numbers = vocabulary(texts[:TRAINING])
     x = tokens(texts, numbers)

@@ -29,7 +29,7 @@ from ..data import batches, local
 from ..errors import extra
 from ..files import write
 from ..quantise import accuracy
-from .comparison import BESIDE, compare, fit, rows
+from .comparison import BESIDE, compare, fit, insert, rows
 
 BANDS = 40
 
@@ -143,8 +143,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--table", type=Path, help="write the table into this file and run nothing")
     options = parser.parse_args()
-    folder, out = local(options.data), options.out or Path("evidence") / options.data
+    out = options.out or Path("evidence") / options.data
+    if options.table:
+        insert(options.table, {options.data: rows(out, BESIDE)})
+        return
+    folder = local(options.data)
     train = read(folder, "train")
     ann = trained(out, train, read(folder, "val"), options.seed, options.epochs)
     if options.train_only:
