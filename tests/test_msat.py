@@ -293,11 +293,12 @@ def test_full_confidence_is_an_open_gate(seed, threshold, last_only):
 @pytest.mark.parametrize("alphabet", [burst(1), burst(3)], ids=["binary", "burst"])
 def test_the_expected_number_of_spikes_kept_is_the_confidence(confidence, alphabet):
     """Every neuron fires at every step, so each of n draws is kept with probability p: within 5 standard deviations."""
-    xs = torch.full((16, 50, 200), 3.0)
+    xs = torch.full((16, 2, 50, 200), 3.0)
     ys, _ = rb.scan(Neuron(alphabet=alphabet, gate=SpikeConfidence()), confident(confidence), xs)
-    letter, kept = alphabet.ceiling, ys > 0
+    assert torch.equal(ys[:, 0], ys[:, 1])  # a sample's answer must not depend on its place in the batch
+    letter, kept = alphabet.ceiling, ys[:, 0] > 0
     assert ((ys == 0) | (ys == letter)).all()
-    for axis, draws in ((0, 16), (1, 50), (2, 200)):  # over steps, samples, neurons: none of them shares its draw
+    for axis, draws in ((0, 16), (1, 50), (2, 200)):  # over steps and neurons: none of them shares its draw
         rate = kept.double().mean(axis)
         assert rate.std() == pytest.approx(math.sqrt(confidence * (1 - confidence) / draws), rel=0.15)
     assert abs(kept.double().mean() - confidence) < 5 * math.sqrt(confidence * (1 - confidence) / kept.numel())
@@ -324,7 +325,7 @@ def test_the_charge_lost_is_exactly_the_amplitude_of_the_spikes_dropped(threshol
     torch.testing.assert_close(xs.sum(0) - m.v - ys.sum(0), dropped, rtol=0, atol=1e-12)
 
 
-def test_a_draw_knows_its_sample_and_its_step_but_neither_the_batch_nor_the_chunk():
+def test_a_draw_knows_its_neuron_and_its_step_but_neither_the_batch_nor_the_chunk():
     xs, neuron = torch.ones(12, 9, 5), Neuron(gate=SpikeConfidence(steps=10))
     ys, _ = rb.scan(neuron, confident(0.5), xs)
     few, _ = rb.scan(neuron, confident(0.5), xs[:, :4])
