@@ -17,7 +17,7 @@ RANKS = (
     "neuron",
     "kernels.cpu kernels.reference kernels",
     "inputs modules ops.op ops.synapses ops.carriers ops.nonlinear ops.activations ops graph fold",
-    "readout method methods network",
+    "readout method methods network store",
     "readers.call readers.synapses readers.activations readers.pools readers.shapes readers.attention readers",
     "capture trace observe",
     "preflight refine message",

@@ -23,7 +23,7 @@ from .leak import Leak
 from .membrane import Membrane, Tensors
 from .method import Method
 from .modules import QCFS, Clip
-from .network import SpikingNet, constant, load, save
+from .network import SpikingNet, constant
 from .neuron import Neuron, init, rheobase, scan, step
 from .predict import Prediction, calibrate_exit, predict
 from .preflight import Preflight, preflight
@@ -32,6 +32,7 @@ from .reset import Subtract, ToValue
 from .scale import Given, Learned, Max, MinMSE, Percentile
 from .search import calibrate_beta
 from .spec import from_json, to_json
+from .store import load, save
 from .threshold import (
     DTIF,
     MSAT,

@@ -28,10 +28,10 @@ from .errors import FileError, InputError, RheobaseError, SpecError
 from .evaluate import evaluate
 from .files import read_json, write_json
 from .method import Method
-from .network import load, save
 from .observe import check_input
 from .preflight import preflight
 from .spec import nearest, to_json
+from .store import load, save
 from .table import Table
 from .terminal import Terminal, require_rich
 from .verify import verify
