@@ -51,7 +51,7 @@ ANYWAY = {
     "mixing": "spiking",
     "pool": "spiking",
     "flatten": "spiking",
-    "head": "spiking",
+    "head": "analogue",
 }
 
 
@@ -170,6 +170,18 @@ def test_a_function_becomes_a_neuron_whose_limit_it_is(name):
     errors = falling(ann, snn, x)
     assert errors[-1] < 0.02
     assert errors[-1] < errors[0] / 8
+
+
+def test_weights_behind_weights_read_real_numbers():
+    ann = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 2)).eval()
+    assert fates(rb.preflight(ann, torch.rand(1, 4))) == {
+        "0": "analogue",
+        "1": "spiking",
+        "2": "spiking",
+        "3": "analogue",
+    }
+    _, report = rb.convert(ann, HALF, [torch.rand(8, 4)])
+    assert "no neuron stands between" in dict(report.analogue)["3"]
 
 
 def test_letters_of_both_signs_only_where_there_are_both():

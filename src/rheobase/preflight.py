@@ -118,7 +118,8 @@ def _settled(ann: nn.Module, example: Any, on_unsupported: str, leave: Iterable[
     if not reading.refused:
         _check_patterns(folded, leave)
     still = constants(folded)
-    decided = [_fate(folded, node, policy, still, _left(node.name, leave)) for node in folded.nodes]
+    reals = _reals(folded, policy, leave)
+    decided = [_fate(node, policy, still, reals, _left(node.name, leave)) for node in folded.nodes]
     fates += decided
     if any(fate.fate == "refused" for fate in fates):
         return None, Preflight(fates=tuple(fates))
@@ -162,7 +163,19 @@ def constants(graph: Graph) -> set[str]:
     return still
 
 
-def _fate(graph: Graph, node: Node, policy: str, still: set[str], left: bool) -> Fate:
+def _reals(graph: Graph, policy: str, leave: tuple[str, ...]) -> set[str]:
+    """The values that change in time and are real numbers: no neuron has sent them."""
+    spiking = ops.Rectify if policy == "keep" else (ops.Rectify, ops.Function)
+    makes = (*ops.SYNAPSES, ops.Shift, *(op for op in ops.NONLINEAR if op not in ops.MAXIMA))
+    found: set[str] = set()
+    for node in graph.nodes:
+        fires = isinstance(node.op, spiking) and not _left(node.name, leave)
+        if not fires and (isinstance(node.op, (ops.Rectify, *makes)) or found & set(node.inputs)):
+            found.add(node.name)
+    return found
+
+
+def _fate(node: Node, policy: str, still: set[str], reals: set[str], left: bool) -> Fate:
     def fate(name: str, why: str, instead: str = "") -> Fate:
         return Fate(name=node.name, operation=_title(node.op), fate=name, source=node.source, why=why, instead=instead)
 
@@ -185,6 +198,8 @@ def _fate(graph: Graph, node: Node, policy: str, still: set[str], left: bool) ->
         return fate("analogue", "reads the analogue input, the same at every step")
     if isinstance(op, ops.MAXIMA):
         return fate("spiking", "exact: the maximum of the sums so far")
+    if isinstance(op, ops.SYNAPSES) and reals & set(node.inputs):
+        return fate("analogue", "reads real numbers: no neuron stands between it and the weights before it")
     return fate("spiking", "linear: adds up what the neurons before it send")
 
 
