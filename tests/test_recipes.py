@@ -76,3 +76,17 @@ def test_the_recipe_makes_keeps_and_shows_a_result(shared, monkeypatch, tmp_path
     lines = list(rows(tmp_path / "resnet20", recipe.METHODS, (1, 2, 32)))
     assert lines[0].startswith("20 test samples, ANN ")
     assert [line.split("|")[1].strip() for line in lines[4:]] == ["OPI, 99.9", QUANTISED]
+
+
+@pytest.mark.parametrize("net", [folder.name for folder in sorted((REPOSITORY / "evidence/low-latency").iterdir())])
+def test_the_best_for_a_budget_is_above_the_ann_rounded_to_as_many_levels(net):
+    folder = REPOSITORY / "evidence/low-latency" / net
+    rounded = json.loads((folder / "quantised.json").read_text())
+    levels = dict(zip(rounded["levels"], rounded["accuracy"], strict=True))
+    for letters in cifar_low_latency.LETTERS:
+        for steps in cifar_low_latency.STEPS:
+            path = folder / f"{slug(cifar_low_latency.label(letters, steps))}.json"
+            found = json.loads(path.read_text())
+            assert found["samples"] == 10000
+            assert found["provenance"]["calibration_samples"] == 512
+            assert found["accuracy"][steps - 1] > levels[letters * steps]
