@@ -256,6 +256,26 @@ def test_several_inputs_are_saved_and_evaluated(tmp_path):
     assert curve.accuracy[-1] > 0.9
 
 
+def test_attention_of_one_head_and_a_quotient_of_a_constant():
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, tokens: Tensor, weights: Tensor) -> Tensor:
+            x = F.relu(self.first(tokens))
+            x = F.scaled_dot_product_attention(x, x, x)
+            return self.head((x * (1.0 / (1.0 + F.relu(weights)))).mean(1))
+
+    torch.manual_seed(0)
+    ann, x = Odd().eval(), {"tokens": torch.randn(8, 5, 6), "weights": torch.randn(8, 5, 6)}
+    snn, _ = rb.convert(ann, HALF, [x], on_unsupported="keep")
+    with torch.no_grad():
+        answer = ann(**x)
+        ys, _ = snn({name: rb.constant(part, 256) for name, part in x.items()})
+    assert float((ys[255] - answer).abs().mean() / answer.abs().mean()) < 0.02
+
+
 def test_branches_on_shapes_go_through_export():
     class Branching(nn.Module):
         def __init__(self) -> None:

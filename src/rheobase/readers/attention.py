@@ -68,8 +68,10 @@ def attention(call: Call) -> Lowered:
         raise Refusal("grouped queries are not read", "keys and values for each head")
     if not call.is_constant(mask):
         raise Refusal("its mask depends on the input", "a constant mask")
-    if len({call.layout(x) for x in (q, k, v)}) > 1 or min(call.axis(d, q) for d in (-1, -2)) < 2:
-        raise Refusal("it attends along the batch", "[N, heads, tokens, size]")
+    if len({call.layout(x) for x in (q, k, v)}) > 1:
+        raise Refusal("its queries, keys and values have their samples along different axes", "one layout for all")
+    for dim in (-1, -2):
+        call.axis(dim, q)  # refuses the batch
     op = ops.Attention(scale=call.option("scale", 6), causal=bool(call.option("is_causal", 5, False)))
     weights = {} if mask is None else {"mask": _additive(call.value(mask), call.value(q).dtype)}
     return op, weights, [call.name(x) for x in (q, k, v)]

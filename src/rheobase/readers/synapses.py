@@ -162,11 +162,14 @@ def divide(call: Call) -> Lowered:
     a, b = call.node.args[0], _second(call)
     if call.option("rounding_mode", None) is not None:
         raise Refusal("it rounds", "x / y")
-    if call.is_constant(a):
-        a = _constant_like(call, a, b)
-    elif call.is_constant(b):
+    if call.is_constant(b):
         return ops.Scale(), {"scale": 1.0 / _broadcast(call, a, b)}, [call.name(a)]
-    return ops.Divide(), {}, _alike(call, a, b) if isinstance(a, fx.Node) else [a, call.name(b)]
+    if call.is_constant(a):
+        filled, stream = _broadcast(call, b, a).expand(call.shape(b)), call.name(b)
+        constant = {"bias": filled}
+        name = call.builder.emit(call.node, ops.Constant(), constant, [stream], "constant", tuple(filled.shape))
+        return ops.Divide(), {}, [name, stream]
+    return ops.Divide(), {}, _alike(call, a, b)
 
 
 @reads(operator.neg, torch.neg, torch.negative, "neg", "negative", "neg_")
@@ -220,8 +223,8 @@ def matmul(call: Call) -> Lowered:
         raise Refusal("its constant matrix is not the last factor, or has more than two axes", "x @ W, or nn.Linear")
     inputs = _alike(call, a, b)
     for factor in (a, b):
-        if max(call.axis(-1, factor), call.axis(-2, factor)) < 2:
-            raise Refusal("it multiplies along the batch", "[N, rows, columns]")
+        for dim in (-1, -2):
+            call.axis(dim, factor)  # refuses the batch
     return ops.MatMul(), {}, inputs
 
 
@@ -253,10 +256,3 @@ def _broadcast(call: Call, stream: Any, constant: Any) -> Tensor:
         raise Refusal("its constant differs from sample to sample", "one constant for all samples")
     value = value.unsqueeze(layout.axis) if layout.parts > 1 else value
     return value.movedim(layout.axis, 0)[0]
-
-
-def _constant_like(call: Call, constant: Any, stream: Any) -> str:
-    """A graph node for a constant in front of a division."""
-    value = _broadcast(call, stream, constant)
-    filled = value.expand(call.shape(stream))
-    return call.builder.emit(call.node, ops.Constant(), {"bias": filled}, ["input"], "constant", tuple(filled.shape))
