@@ -80,12 +80,13 @@ def same_spikes(a: Tensor, b: Tensor, r: Tensor, levels: Sequence[float], eps: f
 
 
 def conserves_charge(neuron: Neuron, tensors: Tensors, xs: Tensor, run: Run = scan) -> None:
-    """`sum y + v(T) = sum x + v0` for every neuron with Subtract, leak 1, an open gate and theta as its payload.
+    """`sum y + v(T) = sum x + v0` for every neuron with Subtract, leak 1, a gate that keeps and theta as its payload.
 
-    To the rounding of T additions in the dtype of the potential and of y in the dtype of the drive.
+    x with its bias, if there is one. To the rounding of T additions in the dtype of the potential and of y in the dtype
+    of the drive.
     """
     ys, m = run(neuron, tensors, xs, None)
-    v0 = tensors.v0.double()
+    xs, v0 = tensors.corrected(xs, torch.tensor(0)), tensors.v0.double()
     gap = ys.double().sum(0) + m.v.double() - xs.double().sum(0) - v0
     sent = ys.double().abs().sum(0)
     moved = xs.double().abs().sum(0) + v0.abs() + sent

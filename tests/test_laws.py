@@ -1,0 +1,177 @@
+"""The nine laws of few-step conversion, each over every named method it holds for, each shown to fail on wrong neurons.
+
+A law takes a neuron, its tensors, drives and a run, and asserts; the wrong neurons at the end must each be caught.
+Drives and thresholds are dyadic wherever the law is one of equal bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import rheobase as rb
+from rheobase import Neuron, Tensors, methods, ops
+from rheobase.testing import Run, carries_memory, conserves_charge, dyadic, is_same_neuron, keeps_scale
+from test_oracles_can_fail import (
+    AT_ZERO,
+    BIASED,
+    DOUBLES,
+    DROPS,
+    LEAKS,
+    NO_CEILING,
+    ONE_INPUT_DOWN,
+    ONE_LEVEL_OFF,
+    TO_ZERO,
+    Law,
+)
+from test_signed import check_l5
+
+seeds, steps, letters = st.integers(0, 10_000), st.integers(1, 10), st.integers(1, 6)
+
+
+def conserving() -> dict[str, Neuron]:
+    """The neurons of every named method that resets by subtraction and loses no charge at a gate."""
+    found = {name: methods.named(name).neuron for name in methods.NAMED}
+    return {name: n for name, n in found.items() if n.gate.keeps and isinstance(n.reset, rb.Subtract)}
+
+
+PRESETS = conserving()
+FIXED = {name: n for name, n in PRESETS.items() if isinstance(n.threshold, rb.Fixed)}
+
+
+def parts(theta0: float = 0.5, start: float = 0.5, bias: Tensor | None = None) -> Tensors:
+    return Tensors(torch.tensor(theta0), torch.tensor(theta0 * start), bias=bias)
+
+
+def equal(got: Tensor, expected: Tensor) -> None:
+    assert torch.equal(got, expected), f"{int((got != expected).sum())} of {got.numel()} differ"
+
+
+# L1 to L3: charge, one step, constant drive
+
+
+def l1(neuron: Neuron, tensors: Tensors, xs: Tensor, run: Run = rb.scan) -> None:
+    """`sum y = sum x + sum bias + v0 - v(T)`, to the last bit where theta does not move."""
+    ys, m = run(neuron, tensors, xs, None)
+    if isinstance(neuron.threshold, rb.Fixed):
+        equal(ys.sum(0), tensors.corrected(xs, torch.tensor(0)).sum(0) + tensors.v0 - m.v)
+    else:
+        conserves_charge(neuron, tensors, xs, run)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@given(seeds, steps, st.booleans())
+def test_l1_charge_is_conserved_by_every_method_with_and_without_bias(name, seed, steps, corrected):
+    bias = dyadic(3, 7, seed=seed + 1) if corrected else None
+    l1(PRESETS[name], parts(bias=bias), dyadic(steps, 2, 7, seed=seed))
+
+
+def l2(neuron: Neuron, tensors: Tensors, xs: Tensor, run: Run = rb.scan) -> None:
+    """One step of K letters from the half start is the activation QCFS with K levels."""
+    k = len(neuron.alphabet.levels)
+    ys, _ = run(neuron, tensors, xs[:1], None)
+    equal(ys[0], ops.Rectify(bound=k * float(tensors.theta0), levels=k)({}, xs[0]))
+
+
+@given(seeds, letters)
+def test_l2_one_step_of_k_letters_is_an_activation_quantised_to_k_levels(seed, k):
+    l2(Neuron(alphabet=rb.burst(k)), parts(), dyadic(1, 3, 50, seed=seed, high=4.0))
+
+
+def l3(neuron: Neuron, tensors: Tensors, xs: Tensor, run: Run = rb.scan) -> None:
+    """At constant drive K letters in T steps are binary letters in K T steps, and QCFS with K T levels."""
+    k, steps, drive = len(neuron.alphabet.levels), len(xs), xs[0]
+    ys, _ = run(neuron, tensors, rb.constant(drive * k, steps), None)
+    binary, _ = rb.scan(replace(neuron, alphabet=rb.binary), tensors, rb.constant(drive, steps * k))
+    equal(ys.sum(0), binary.sum(0))
+    levels = steps * k
+    equal(ys.sum(0), ops.Rectify(bound=levels * float(tensors.theta0), levels=levels)({}, drive * levels))
+
+
+@given(seeds, letters, steps)
+def test_l3_letters_times_steps_is_what_counts(seed, k, steps):
+    l3(Neuron(alphabet=rb.burst(k)), parts(), dyadic(steps, 3, 30, seed=seed))
+
+
+# L5 to L7: order, scale, digits
+
+
+@given(seeds, steps)
+def test_l5_signed_letters_against_sent_charge_forget_the_order_of_the_input(seed, steps):
+    neuron = replace(PRESETS["best"], alphabet=rb.signed(512, floor=True))
+    xs = dyadic(steps, 2, 7, seed=seed)
+    check_l5(neuron, parts(), xs)
+    ys, _ = rb.scan(neuron, parts(), xs)
+    mixed, _ = rb.scan(neuron, parts(), xs[torch.randperm(steps, generator=torch.Generator().manual_seed(seed))])
+    equal(ys.sum(0), mixed.sum(0))
+
+
+@pytest.mark.parametrize("name", FIXED)
+@given(seeds, st.integers(-6, 6))
+def test_l6_scaling_thresholds_is_scaling_drives_for_every_method(name, seed, power):
+    keeps_scale(FIXED[name], parts(0.75), dyadic(9, 2, 7, seed=seed), 2.0**power)
+
+
+@given(seeds, st.integers(1, 5))
+def test_l7_digits_are_as_many_equal_letters(seed, n):
+    xs, pair = dyadic(6, 40, seed=seed, high=9.0), (rb.digits(n), rb.burst(2**n - 1))
+    is_same_neuron(Neuron(alphabet=pair[0]), Neuron(alphabet=pair[1]), parts(), xs)
+    table = rb.Alphabet(levels=tuple(i / 2 for i in range(1, 2**n)), heights=(0.5,) * (2**n - 1))
+    ys, _ = rb.scan(Neuron(alphabet=table), parts(1.0, 0.25), xs)
+    equal(ys, rb.scan(Neuron(alphabet=pair[0]), parts(0.5, 0.5), xs)[0])
+
+
+# What holds for every method besides
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_method_runs_in_pieces(name):
+    carries_memory(PRESETS[name], parts(bias=dyadic(3, 7)), dyadic(9, 2, 7, seed=2), (2, 5))
+
+
+# Each law can fail
+
+
+@dataclass(frozen=True)
+class Case:
+    """A law, a neuron for which it holds, and neurons that it must catch."""
+
+    law: Callable[[Neuron, Tensors, Tensor, Run], None]
+    neuron: Neuron
+    wrong: dict[str, Run] = field(default_factory=dict)
+
+
+BURST = Neuron(alphabet=rb.burst(3))
+BEST = methods.best().neuron
+KEEPS_NOTHING = Law(after_gate=lambda v, stopped, theta: v - stopped * theta)
+CASES = {
+    "L1": Case(
+        l1, BURST, {"to zero": TO_ZERO, "at zero": AT_ZERO, "drops": DROPS, "leaks": LEAKS, "a bias": BIASED}
+    ),
+    "L1, signed": Case(l1, BEST, {"what a gate stops is lost": KEEPS_NOTHING, "doubles": DOUBLES}),
+    "L2": Case(
+        l2,
+        BURST,
+        {"at zero": AT_ZERO, "1/64 low": ONE_INPUT_DOWN, "a level off": ONE_LEVEL_OFF, "no ceiling": NO_CEILING},
+    ),
+    "L3": Case(l3, BURST, {"to zero": TO_ZERO, "at zero": AT_ZERO, "drops": DROPS, "no ceiling": NO_CEILING}),
+}  # fmt: skip
+WRONG = [(law, wrong) for law, case in CASES.items() for wrong in case.wrong]
+
+
+@pytest.mark.parametrize("law", CASES)
+def test_a_law_holds_where_it_should(law):
+    CASES[law].law(CASES[law].neuron, parts(), dyadic(8, 3, 40, seed=5, high=3.0), Law())
+
+
+@pytest.mark.parametrize(("law", "wrong"), WRONG, ids=[", ".join(pair) for pair in WRONG])
+def test_a_law_catches_a_wrong_neuron(law, wrong):
+    case = CASES[law]
+    with pytest.raises(AssertionError):
+        case.law(case.neuron, parts(), dyadic(8, 3, 40, seed=5, high=3.0), case.wrong[wrong])
