@@ -41,7 +41,7 @@ def test_entries_are_complete_bibtex(key: str) -> None:
     kind, fields = ENTRIES[key]
     assert fields.keys() >= NEEDED[kind]
     assert fields["year"] in key
-    assert fields["author"].lower().startswith(key[: key.index("2")])
+    assert fields["author"].lower().startswith(key[: key.index(fields["year"])])
     text = bibtex([key])
     assert text.count("{") == text.count("}")
     assert text.isascii()

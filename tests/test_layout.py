@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "rheobase"
 RANKS = (
     "version errors spec files",
-    "membrane histogram alphabet threshold scale initial reset gate leak correction",
+    "membrane histogram alphabet surrogate threshold scale initial reset gate leak correction",
     "neuron",
     "kernels.cpu kernels.reference kernels",
     "inputs modules ops.op ops.synapses ops.carriers ops.nonlinear ops.activations ops graph fold",
@@ -24,12 +24,23 @@ RANKS = (
     "convert",
     "energy measure evaluate predict",
     "samples balance limit certificate independence verify worth diagnosis parts remedy diagnose",
-    "quantise search table plot cite data nets.digits nets.cifar_resnet nets.efficientnet_lite nets",
+    "quantise search table plot cite",
+    "data.source data.places data.pictures data.arrays data.hub data.idx data.cifar data.natural data.events",
+    "data.recordings data.weights data",
+    "nets.digits nets.cifar_resnet nets.efficientnet_lite nets",
     "testing checkpoint demo recipes",
     "arguments terminal cli",
 )
 ORDER = [name for rank in RANKS for name in rank.split()]
-OPTIONAL = {"matplotlib": {"plot"}, "rich": {"terminal", "demo"}, "sklearn": {"demo"}, "PIL": {"data"}, "scipy": set()}
+OPTIONAL = {
+    "matplotlib": {"plot"},
+    "rich": {"terminal", "demo"},
+    "sklearn": {"demo"},
+    "PIL": {"data.pictures"},
+    "datasets": {"data.hub"},
+    "tonic": {"data.recordings"},
+    "scipy": set(),
+}
 """Which modules may import an optional package; recipes may import any."""
 
 

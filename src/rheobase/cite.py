@@ -15,12 +15,22 @@ from .initial import Half
 from .method import Method
 from .methods import NAMED, named
 from .reset import Subtract
-from .scale import Learned, Max, MinMSE, Percentile
+from .scale import Balance, GaussianMSE, Learned, Max, MinMSE, Percentile
 from .threshold import DTIF, MSAT, Fixed
 
 Entry = tuple[str, dict[str, str]]
 
 ENTRIES: dict[str, Entry] = {
+    "amir2017gesture": (
+        "inproceedings",
+        {
+            "author": "Amir, Arnon and Taba, Brian and Berg, David and Melano, Timothy and others",
+            "title": "A Low Power, Fully Event-Based Gesture Recognition System",
+            "booktitle": "IEEE Conference on Computer Vision and Pattern Recognition",
+            "year": "2017",
+            "doi": "10.1109/CVPR.2017.781",
+        },
+    ),
     "bu2022opi": (
         "inproceedings",
         {
@@ -43,6 +53,16 @@ ENTRIES: dict[str, Entry] = {
             "booktitle": "International Conference on Learning Representations",
             "year": "2022",
             "eprint": "2303.04347",
+        },
+    ),
+    "deng2009imagenet": (
+        "inproceedings",
+        {
+            "author": "Deng, Jia and Dong, Wei and Socher, Richard and Li, Li-Jia and Li, Kai and Fei-Fei, Li",
+            "title": "{ImageNet}: A Large-Scale Hierarchical Image Database",
+            "booktitle": "IEEE Conference on Computer Vision and Pattern Recognition",
+            "year": "2009",
+            "doi": "10.1109/CVPR.2009.5206848",
         },
     ),
     "diehl2015balancing": (
@@ -89,6 +109,31 @@ ENTRIES: dict[str, Entry] = {
             "pages": "10--14",
             "year": "2014",
             "doi": "10.1109/ISSCC.2014.6757323",
+        },
+    ),
+    "lecun1998gradient": (
+        "article",
+        {
+            "author": "LeCun, Yann and Bottou, Leon and Bengio, Yoshua and Haffner, Patrick",
+            "title": "Gradient-Based Learning Applied to Document Recognition",
+            "journal": "Proceedings of the IEEE",
+            "volume": "86",
+            "number": "11",
+            "pages": "2278--2324",
+            "year": "1998",
+            "doi": "10.1109/5.726791",
+        },
+    ),
+    "li2017cifardvs": (
+        "article",
+        {
+            "author": "Li, Hongmin and Liu, Hanchao and Ji, Xiangyang and Li, Guoqi and Shi, Luping",
+            "title": "{CIFAR10-DVS}: An Event-Stream Dataset for Object Classification",
+            "journal": "Frontiers in Neuroscience",
+            "volume": "11",
+            "pages": "309",
+            "year": "2017",
+            "doi": "10.3389/fnins.2017.00309",
         },
     ),
     "li2023seenn": (
@@ -139,6 +184,18 @@ ENTRIES: dict[str, Entry] = {
             "year": "2022",
             "doi": "10.24963/ijcai.2022/345",
             "eprint": "2204.13271",
+        },
+    ),
+    "orchard2015nmnist": (
+        "article",
+        {
+            "author": "Orchard, Garrick and Jayawant, Ajinkya and Cohen, Gregory K. and Thakor, Nitish",
+            "title": "Converting Static Image Datasets to Spiking Neuromorphic Datasets Using Saccades",
+            "journal": "Frontiers in Neuroscience",
+            "volume": "9",
+            "pages": "437",
+            "year": "2015",
+            "doi": "10.3389/fnins.2015.00437",
         },
     ),
     "rueckauer2017conversion": (
@@ -202,6 +259,16 @@ ENTRIES: dict[str, Entry] = {
             "doi": "10.24963/ijcai.2022/347",
         },
     ),
+    "xiao2017fashion": (
+        "article",
+        {
+            "author": "Xiao, Han and Rasul, Kashif and Vollgraf, Roland",
+            "title": "{Fashion-MNIST}: a Novel Image Dataset for Benchmarking Machine Learning Algorithms",
+            "journal": "arXiv preprint",
+            "year": "2017",
+            "eprint": "1708.07747",
+        },
+    ),
     "you2024spikezip": (
         "inproceedings",
         {
@@ -221,6 +288,29 @@ ENTRIES: dict[str, Entry] = {
             "booktitle": "International Conference on Machine Learning",
             "year": "2021",
             "eprint": "2106.06984",
+        },
+    ),
+    "huang2025differential": (
+        "inproceedings",
+        {
+            "author": "Huang, Zihan and Fang, Wei and Bu, Tong and Xue, Peng and Hao, Zecheng and Liu, Wenxuan and "
+            "Tang, Yuanhong and Yu, Zhaofei and Huang, Tiejun",
+            "title": "Differential Coding for Training-Free {ANN}-to-{SNN} Conversion",
+            "booktitle": "International Conference on Machine Learning",
+            "pages": "25235--25264",
+            "year": "2025",
+            "eprint": "2503.00301",
+        },
+    ),
+    "bu2025inference": (
+        "inproceedings",
+        {
+            "author": "Bu, Tong and Li, Maohua and Yu, Zhaofei",
+            "title": "Inference-Scale Complexity in {ANN-SNN} Conversion for High-Performance and Low-Power "
+            "Applications",
+            "booktitle": "Proceedings of the {IEEE/CVF} Conference on Computer Vision and Pattern Recognition",
+            "year": "2025",
+            "eprint": "2409.03368",
         },
     ),
     "wu2024ftbc": (
@@ -252,6 +342,8 @@ SOURCES: list[tuple[Callable[[Any], bool], tuple[str, ...]]] = [
     (lambda part: isinstance(part, SentCharge), ("wang2022snm",)),
     (lambda part: isinstance(part, (MinMSE, ChannelBias)), ("li2021calibration",)),
     (lambda part: isinstance(part, StepBias), ("wu2024ftbc",)),
+    (lambda part: isinstance(part, GaussianMSE), ("huang2025differential",)),
+    (lambda part: isinstance(part, Balance), ("bu2025inference",)),
     (lambda part: isinstance(part, Costs), ("horowitz2014energy",)),
 ]
 """Which part comes from where: (predicate, keys)."""
