@@ -11,7 +11,7 @@ from torch import Tensor
 
 from . import ops
 from .graph import Graph, Node
-from .inputs import count, each, first, joined, named
+from .inputs import count, first, joined, named
 from .kernels import choose
 from .membrane import Membrane, Tensors
 from .method import Method
@@ -166,24 +166,25 @@ def residuals(net: SpikingNet, x: Any, steps: int) -> dict[str, dict[str, float]
     spikes came too early or too late, and more levels would not help. guarded: the share of neurons and steps in which
     MSAT's guard held the threshold up.
     """
-    seen: dict[str, dict[str, float]] = {}
+    seen = {name: {"unevenness": 0.0, "guarded": 0.0} for name, _ in net.sites()}
+    counts: dict[str, Tensor] = {}
 
     def see(visit: Visit) -> None:
         if visit.emission is None:
             return
-        neuron, (letters, amplitude) = visit.node.op.neuron, visit.emission
-        weights, count = net.weights(visit.node.name), letters.sum(0)
-        last = amplitude[-1] if neuron.threshold.graded else amplitude
-        v = visit.memory.v
-        late = (v >= last) & (count < steps * neuron.alphabet.ceiling)
-        early = (v < 0) & (count > 0)
-        uneven = float((late | early).float().mean()) if isinstance(neuron.reset, Subtract) else 0.0
-        guarded = 0.0
+        name, neuron, (letters, amplitude) = visit.node.name, visit.node.op.neuron, visit.emission
+        counts[name] = letters.sum(0) + counts.get(name, 0)
+        if isinstance(neuron.reset, Subtract):
+            last, v = amplitude[-1] if neuron.threshold.graded else amplitude, visit.memory.v
+            late = (v >= last) & (counts[name] < steps * neuron.alphabet.ceiling)
+            early = (v < 0) & (counts[name] > 0)
+            seen[name]["unevenness"] = float((late | early).float().mean())
         if isinstance(neuron.threshold, MSAT):
-            floor = weights["theta0"] * neuron.threshold.guard
-            guarded = float((amplitude <= floor * (1 + 1e-6)).float().mean())
-        seen[visit.node.name] = {"unevenness": uneven, "guarded": guarded}
+            floor = net.weights(name)["theta0"] * neuron.threshold.guard
+            held = (amplitude <= floor * (1 + 1e-6)).float().mean()
+            seen[name]["guarded"] += float(held) * len(letters) / steps
 
     with torch.no_grad():
-        net.run(each(lambda part: constant(part, steps), x), None, see)
+        for _ in net.present(x, steps, see):
+            pass
     return seen
