@@ -29,7 +29,7 @@ from .predict import Prediction, calibrate_exit, predict
 from .preflight import Preflight, preflight
 from .readout import EarlyExit
 from .reset import Subtract, ToValue
-from .scale import Given, Learned, Max, MinMSE, Percentile
+from .scale import Balance, GaussianMSE, Given, Learned, Max, MinMSE, Percentile
 from .search import calibrate_beta
 from .spec import from_json, to_json
 from .store import load, save
@@ -56,6 +56,7 @@ __all__ = [
     "MSAT_VGG16",
     "QCFS",
     "Alphabet",
+    "Balance",
     "Certificate",
     "ChannelBias",
     "Clip",
@@ -68,6 +69,7 @@ __all__ = [
     "Exponential",
     "FileError",
     "Fixed",
+    "GaussianMSE",
     "Given",
     "Half",
     "InputError",

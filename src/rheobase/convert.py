@@ -22,7 +22,7 @@ from .message import Kind, messages
 from .method import Method
 from .network import SpikingNet
 from .neuron import rest
-from .observe import channel_axis, images, observe
+from .observe import channel_axis, images, observe, signs
 from .preflight import Policy, source_graph
 from .refine import correct, residuals, spike_confidence
 from .spec import to_json
@@ -113,7 +113,8 @@ def convert(
         example = next(images(batches))
         source = source_graph(ann, example, on_unsupported, leave)
         chosen = choose_methods(source, method)
-        channelwise = {name: m.scale.channelwise for name, m in chosen.items()}
+        scales = {name: m.scale for name, m in chosen.items()}
+        channelwise = {name: scale.channelwise for name, scale in scales.items()}
         samples = 0
 
         def count(stage: str) -> Callable[[int], None]:
@@ -125,7 +126,7 @@ def convert(
 
             return advance
 
-        statistics = observe(source, batches, channelwise, count("observe"))
+        statistics = observe(source, batches, channelwise, count("observe"), signs(source, scales))
         fitted = {
             node.name: fit(source, node, chosen[node.name], statistics[node.name], index, generator)
             for index, node in enumerate(source.of(ops.Rectify))

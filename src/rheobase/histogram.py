@@ -25,6 +25,7 @@ class Histogram:
     def __init__(self, channels: int) -> None:
         self.counts = torch.zeros(channels, BINS, dtype=torch.int64)
         self.maximum = torch.full((channels,), -torch.inf)
+        self.negative: Histogram | None = None  # of the same values with the other sign, where someone asks for it
 
     def add(self, values: Tensor) -> None:
         """Count `values` `[channels, anything]`."""
@@ -38,17 +39,38 @@ class Histogram:
         self.counts += counts.reshape(channels, BINS).cpu()
         self.maximum = torch.maximum(self.maximum, values.amax(1).cpu())
 
+    def add_both(self, values: Tensor) -> None:
+        """Count `values` of both signs."""
+        self.negative = self.negative or Histogram(len(self.counts))
+        self.add(values)
+        self.negative.add(-values)
+
     def merge(self, other: Histogram) -> None:
         """Add what another process or another part of the data has counted."""
         self.counts += other.counts
         self.maximum = torch.maximum(self.maximum, other.maximum)
+        if other.negative is not None:
+            self.negative = self.negative or Histogram(len(self.counts))
+            self.negative.merge(other.negative)
 
     def layer(self) -> Histogram:
         """The same values without the distinction of channels."""
         whole = Histogram(1)
         whole.counts = self.counts.sum(0, keepdim=True)
         whole.maximum = self.maximum.max(0, keepdim=True).values
+        whole.negative = self.negative.layer() if self.negative is not None else None
         return whole
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the values of each channel, float64, to the width of a bin.
+
+        Of both signs if they were counted by `add_both`; otherwise every value below 0 counts as 0.
+        """
+        values, n = middles(torch.arange(BINS)), self.counts.sum(1).clamp(min=1)
+        sides = [(1, self)] if self.negative is None else [(1, self), (-1, self.negative)]
+        mean = torch.stack([sign * (side.counts * values).sum(1) for sign, side in sides]).sum(0) / n
+        square = torch.stack([(side.counts * values.square()).sum(1) for _, side in sides]).sum(0) / n
+        return mean, (square - mean.square()).clamp(min=0).sqrt()
 
     def quantile(self, p: float) -> Tensor:
         """The value below which p percent of the values of each channel lie, `[channels]`; p = 100 is the maximum."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from .errors import InputError
 from .graph import Graph, Node
 from .histogram import Histogram
 from .inputs import count, first, tensors
+from .scale import GaussianMSE, Scale
 
 
 def images(batches: Iterable[Any]) -> Iterator[Any]:
@@ -69,20 +70,23 @@ def observe(
     batches: Iterable[Any],
     channelwise: Mapping[str, bool],
     progress: Callable[[int], None] | None = None,
+    both: Collection[str] = (),
 ) -> dict[str, Histogram]:
     """The histogram of every activation's output over all batches, per channel where `channelwise[name]`.
 
-    The result does not depend on the order or the size of the batches. `progress(samples)` is called after each.
+    both: activations whose input is counted instead, with its negative values; see `signs`. The result does not depend
+    on the order or the size of the batches. `progress(samples)` is called after each.
     """
     statistics: dict[str, Histogram] = {}
 
     def visit(node: Node, xs: list[Tensor], y: Tensor) -> None:
         if not isinstance(node.op, ops.Rectify):
             return
-        y = y.abs() if node.op.signed else y
+        y = xs[0] if node.name in both else y.abs() if node.op.signed else y
         axis = channel_axis(graph, node) + 1
         values = y.movedim(axis, 0).flatten(1) if channelwise[node.name] else y.reshape(1, -1)
-        statistics.setdefault(node.name, Histogram(len(values))).add(values)
+        histogram = statistics.setdefault(node.name, Histogram(len(values)))
+        (histogram.add_both if node.name in both else histogram.add)(values)
 
     with torch.no_grad():
         for x in images(batches):
@@ -90,6 +94,11 @@ def observe(
             if progress:
                 progress(count(x))
     return statistics
+
+
+def signs(graph: Graph, scales: Mapping[str, Scale]) -> set[str]:
+    """The rectifiers whose scale reads mean and deviation of their input, to `observe` both signs of."""
+    return {name for name, scale in scales.items() if isinstance(scale, GaussianMSE) and not graph[name].op.signed}
 
 
 def channel_axis(graph: Graph, node: Node) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from . import ops
 from .graph import Graph
-from .observe import images, observe
+from .observe import images, observe, signs
 from .preflight import Policy, source_graph
 from .scale import Percentile, Scale
 
@@ -35,7 +35,8 @@ def quantised(
     batches = list(batches)
     source = source_graph(ann, next(images(batches)), on_unsupported, leave)
     sites = list(source.of(ops.Rectify))
-    statistics = observe(source, batches, {node.name: False for node in sites})
+    both = signs(source, {node.name: scale for node in sites})
+    statistics = observe(source, batches, {node.name: False for node in sites}, both=both)
     bound = {
         node.name: float(scale.fit(statistics[node.name], node.op.bound, index)) for index, node in enumerate(sites)
     }

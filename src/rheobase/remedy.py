@@ -14,6 +14,7 @@ from .alphabet import binary, burst, signed
 from .convert import choose_methods, fit, splice
 from .correction import StepBias, Uncorrected
 from .diagnosis import FAULTS, PARTS, LayerDiagnosis, Proposal, ranked
+from .fold import differences
 from .gate import Open, SentCharge
 from .graph import Graph
 from .initial import Half, Uniform
@@ -22,7 +23,7 @@ from .limit import flat
 from .method import Method
 from .network import SpikingNet
 from .neuron import rest
-from .observe import observe
+from .observe import observe, signs
 from .refine import correct
 from .reset import Subtract, ToValue
 from .scale import Max, MinMSE
@@ -151,6 +152,7 @@ def methods_of(net: SpikingNet, source: Graph) -> dict[str, Method]:
             reset=neuron.reset,
             gate=neuron.gate,
             leak=neuron.leak,
+            surrogate=neuron.surrogate,
         )
         for name, neuron in net.sites()
     }
@@ -174,7 +176,8 @@ def changed(
     if method is not None:
         theta0, generator = fitted[name]["theta0"], torch.Generator().manual_seed(0)
         if method.scale != methods[name].scale or isinstance(method.scale, (Max, MinMSE)):
-            histogram = observe(source, [(x, None)], dict.fromkeys(methods, method.scale.channelwise))[name]
+            channelwise, both = dict.fromkeys(methods, method.scale.channelwise), signs(source, {name: method.scale})
+            histogram = observe(source, [(x, None)], channelwise, both=both)[name]
             index = [node.name for node in source.of(ops.Rectify)].index(name)
             theta0 = fit(source, source[name], method, histogram, index, generator)["theta0"]
         v0 = method.initial.fit(rest(method.neuron, theta0), source[name].shape, generator)
@@ -182,4 +185,4 @@ def changed(
         others = {site: replace(m, correction=Uncorrected()) for site, m in methods.items()}
         methods = others | {name: method}
         correct(source, methods, fitted, [(x, None)])
-    return SpikingNet(splice(source, methods, fitted)).eval()
+    return SpikingNet(differences(splice(source, methods, fitted))).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -86,6 +87,94 @@ class MinMSE:
             errors = ((rounded * tops / self.levels - values).square() * weights).sum(1)
             found.append(tops[errors.argmin(), 0])
         return _alive(torch.stack(found)) / ceiling
+
+
+@spec(kw_only=False)
+class GaussianMSE:
+    """The threshold of least squared error for `levels` levels if the pre-activation z is a normal number.
+
+        theta0 = top / ceiling,   top = E[z q] / E[q^2],   q = (1/L) sum_i H(z - c_i),   c_i = top (2i - 1) / (2L)
+
+    with z ~ N(mean, deviation) of the pre-activation, so that both expectations are sums of the normal tail and density
+    at the c_i; where the equation holds no top nearby has a smaller E[(top q - max(z, 0))^2]. It is solved by bisection
+    (the authors iterate it 100 times, which stops short of many levels). Mean and deviation come from the streaming
+    histograms of both signs. Choose levels = T * ceiling for the steps T the network will run; a fixed number, as in
+    the authors' default of 64, serves one T only. Where a channel is far from normal `MinMSE` is the better choice.
+    Source: [huang2025differential].
+    """
+
+    levels: int
+    channelwise: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.levels >= 1, f"GaussianMSE(levels={self.levels}) has no level above 0")
+
+    def fit(self, histogram: Histogram, bound: float | None, index: int, ceiling: float = 1.0) -> Tensor:
+        mean, deviation = histogram.moments()
+        top = normal_top(mean, deviation, self.levels)
+        return _alive(torch.where(histogram.maximum > 0, top, 0.0)) / ceiling
+
+
+def normal_top(mean: Tensor, deviation: Tensor, levels: int) -> Tensor:
+    """The fixed point of `GaussianMSE` for these means and deviations `[channels]`, float64; 0 where there is none.
+
+    >>> one = torch.ones(1, dtype=torch.float64)
+    >>> [round(float(normal_top(0 * one, one, levels)), 3) for levels in (1, 4, 64)]
+    [1.224, 2.135, 3.615]
+    """
+    mean, deviation = mean.double()[:, None], deviation.double()[:, None].clamp(min=1e-30)
+    odd = 2 * torch.arange(1, levels + 1, dtype=torch.float64) - 1
+    low, high = torch.zeros_like(mean), mean.clamp(min=0) + deviation * (1.3 + math.sqrt(2 * math.log(levels)))
+    for _ in range(60):
+        top = (low + high) / 2
+        z = (top * odd / (2 * levels) - mean) / deviation
+        tail, density = torch.special.erfc(z / math.sqrt(2)) / 2, torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
+        moment, square = (mean * tail + deviation * density).sum(1), (odd * tail).sum(1)  # L E[z q] and L^2 E[q^2]
+        short = (levels * moment > top.squeeze(1) * square)[:, None]
+        low, high = torch.where(short, top, low), torch.where(short, high, top)
+    return torch.where(low > 0, high, 0.0).squeeze(1)
+
+
+@spec
+class Balance:
+    """Local threshold balancing: the threshold grows by what it clips, as long as `updates` greedy updates would last.
+
+        theta(0) = 0,   d theta / dk = 2 rate E[(a - theta)+],   theta0 = theta(updates) / ceiling
+
+    the continuous limit of the source's update, one for each batch of a pass over the training data. What is clipped is
+    piecewise linear in theta on the histogram, so the equation is solved in closed form from one small calibration
+    pass instead of by updates. More updates approach the maximum. Source: [bu2025inference].
+    """
+
+    updates: int = 392
+    rate: float = 1.0
+    channelwise: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.updates >= 1, f"Balance(updates={self.updates}) never leaves 0")
+        require(self.rate > 0, f"Balance(rate={self.rate}) must be positive")
+
+    def fit(self, histogram: Histogram, bound: float | None, index: int, ceiling: float = 1.0) -> Tensor:
+        found = [self._grown(c, m) for c, m in zip(histogram.counts, histogram.maximum.double(), strict=True)]
+        return _alive(torch.stack(found)) / ceiling
+
+    def _grown(self, counts: Tensor, maximum: Tensor) -> Tensor:
+        """theta(updates) of one channel, 0 if it is silent."""
+        bins = counts.nonzero()[:, 0]
+        values, weights = middles(bins).minimum(maximum.clamp(min=0)), counts[bins].double()
+        keep = values > 0
+        values, weights = values[keep], weights[keep] / weights.sum()
+        if len(values) == 0:
+            return torch.zeros((), dtype=torch.float64)
+        starts = torch.cat([values.new_zeros(1), values[:-1]])  # between two values the clipped amount falls by `above`
+        above = weights.flip(0).cumsum(0).flip(0)
+        clipped = ((values - starts) * above).flip(0).cumsum(0).flip(0)  # at the start of each piece
+        left = torch.cat([clipped[1:], clipped.new_zeros(1)])  # and at its end
+        spent = (torch.log(clipped / left) / (2 * self.rate * above)).cumsum(0)  # infinite at the maximum
+        piece = int((spent < self.updates).sum())
+        rest = self.updates - (float(spent[piece - 1]) if piece else 0.0)
+        clips = clipped[piece] * -torch.expm1(-2 * self.rate * above[piece] * rest)
+        return starts[piece] + clips / above[piece]
 
 
 @spec(kw_only=False)
