@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from .kernels import cpu
 from .measure import NOT_COUNTED, Ledger
 from .network import SpikingNet
 from .observe import check_inputs
-from .spec import from_json, to_json
+from .spec import from_json, require, to_json
 from .version import VERSION
 
 
@@ -68,6 +68,30 @@ class Curve:
             "ann_accuracy": accuracy,
         }
         return cls(**(read | fixed))
+
+
+def joined(curves: Sequence[Curve]) -> Curve:
+    """One curve over the samples of several: shards of a data set, or folds that were calibrated on one another.
+
+    Everything is a mean over samples. Label, costs and provenance are those of the first.
+    """
+    require(len(curves) > 0, "there is no curve to join")
+    steps, samples = len(curves[0].steps), sum(curve.samples for curve in curves)
+    require(all(len(curve.steps) == steps for curve in curves), "curves of different lengths cannot be joined")
+    shares = [curve.samples / samples for curve in curves]
+
+    def mean(values: Iterable[Any]) -> Any:
+        return sum(share * value for share, value in zip(shares, values, strict=True))
+
+    means = {name: mean(getattr(curve, name) for curve in curves) for name in _MEANS}
+    rates = {name: mean(curve.layer_rates[name] for curve in curves) for name in curves[0].layer_rates}
+    return replace(curves[0], **means, layer_rates=rates, samples=samples)
+
+
+_MEANS = (
+    "accuracy", "spikes", "events", "rate", "acs", "graded", "macs", "energy_pj", "energy_once_pj", "ann_accuracy",
+    "ann_energy_pj",
+)  # fmt: skip
 
 
 def _shallow(curve: Curve) -> dict[str, Any]:
