@@ -7,7 +7,7 @@
 """
 
 from . import kernels, methods, plot
-from .alphabet import Alphabet, binary, burst, digits, signed, ternary
+from .alphabet import Alphabet, binary, burst, digits, power_of_two, signed, ternary
 from .certificate import Certificate
 from .cite import cite
 from .convert import ConversionReport, convert
@@ -116,6 +116,7 @@ __all__ = [
     "load",
     "methods",
     "plot",
+    "power_of_two",
     "predict",
     "preflight",
     "rheobase",

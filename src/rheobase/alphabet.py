@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+from itertools import accumulate, pairwise
+
 from torch import Tensor
 
 from .spec import require, spec
@@ -51,6 +55,18 @@ class Alphabet:
         return self.levels == tuple(range(1, len(self.levels) + 1)) and set(self.heights) == {1.0}
 
     @property
+    def letters(self) -> tuple[float, ...]:
+        """Every letter above 0, ascending, in units of theta."""
+        return tuple(accumulate(self.heights))
+
+    @property
+    def unit(self) -> float:
+        """The largest number of which every letter is a whole multiple: lowered, a letter is `letter / unit` spikes."""
+        parts = [Fraction(height).limit_denominator(2**20) for height in self.heights]
+        common = math.lcm(*(part.denominator for part in parts))
+        return math.gcd(*(int(part * common) for part in parts)) / common
+
+    @property
     def ceiling(self) -> float:
         """The largest letter: the most that can leave in one step, in units of theta."""
         return sum(self.heights)
@@ -87,6 +103,25 @@ def digits(n: int) -> Alphabet:
     """n binary digits in one step: the letters 0, 1, ..., 2^n - 1, the same as `burst(2^n - 1)`."""
     require(1 <= n <= 10, f"digits({n}) must lie in 1..10")
     return burst(2**n - 1)
+
+
+def power_of_two(n: int) -> Alphabet:
+    """One event of either sign worth 2^-i of theta, i = 0 .. n - 1, or none: +-1, +-1/2, ..., +-2^(1-n), 0.
+
+    The cut to a letter lies at 3/4 of it, half way to the next smaller, so the letter rounds and v0 is 0. A message is
+    a sign and an exponent, a synaptic operation a shift and an addition. Lowered it is `letter / unit` binary spikes
+    of theta 2^(1-n). Source: the multi-threshold neuron of [huang2025differential].
+
+    >>> import torch
+    >>> power_of_two(3).fire(torch.tensor([-0.8, -0.2, 0.1, 0.1875, 0.375, 0.74, 5.0]))
+    tensor([-1.0000, -0.2500,  0.0000,  0.2500,  0.5000,  0.5000,  1.0000])
+    >>> power_of_two(3).letters, power_of_two(3).unit
+    ((0.25, 0.5, 1.0), 0.25)
+    """
+    require(1 <= n <= 10, f"power_of_two({n}) must lie in 1..10")
+    letters = [2.0 ** (i + 1 - n) for i in range(n)]
+    heights = tuple(b - a for a, b in pairwise([0.0, *letters]))
+    return Alphabet(levels=tuple(0.75 * letter for letter in letters), heights=heights, signed=True)
 
 
 binary = burst(1)

@@ -49,14 +49,23 @@ class Open:
         return memory
 
 
-@spec
+@spec(kw_only=False)
 class SentCharge:
     """A negative letter only against charge already sent, so that the sum sent never falls under 0: a signed rectifier.
 
         s' = max(s, -floor(S / unit)),      S' = S + s' * unit
 
-    What is held back stays in the membrane. For signed alphabets of evenly spaced letters. Source: [wang2022snm].
+    What is held back stays in the membrane. letters: those of an alphabet that are not evenly spaced, ascending; then a
+    negative letter that is not covered gives way to the largest that is, or to none. Source: [wang2022snm].
+
+    >>> from rheobase import power_of_two
+    >>> gate, one = SentCharge(power_of_two(3).letters), torch.ones(())
+    >>> m = Membrane(torch.zeros(4), torch.tensor(1), gate=(torch.tensor(0.6),))
+    >>> gate(torch.tensor([-1.0, -0.5, -0.25, 1.0]), Tensors(one, one), m)
+    tensor([-0.5000, -0.5000, -0.2500,  1.0000])
     """
+
+    letters: tuple[float, ...] = ()
 
     @property
     def keeps(self) -> bool:
@@ -66,7 +75,13 @@ class SentCharge:
         return (torch.zeros_like(v),)
 
     def __call__(self, s: Tensor, tensors: Tensors, m: Membrane, unit: Tensor | float = 1.0) -> Tensor:
-        return torch.maximum(s, -torch.floor(m.gate[0] / unit))
+        held = m.gate[0] / unit
+        if not self.letters:
+            return torch.maximum(s, -torch.floor(held))
+        back = torch.zeros_like(s)
+        for letter in self.letters:
+            back = torch.where((held >= letter) & (s <= -letter), -letter, back)
+        return torch.where(s < 0, back, s)
 
     def remember(self, memory: tuple[Tensor, ...], left: Tensor) -> tuple[Tensor, ...]:
         return (memory[0] + left,)

@@ -30,7 +30,8 @@ KEEPING = (ops.Scale, ops.Reshape, ops.Permute)
 class Ledger:
     """Counts of a run, per step and summed over samples, as float64 `[steps]`.
 
-        letters     sum over all neurons of the letters sent (a burst of 3 counts 3, and so does one of -3)
+        letters     sum over all neurons of the letters sent, in units of the least difference of two letters (a burst
+                    of 3 counts 3, and so does one of -3; of powers of two 2^-i the smallest counts 1)
         events      messages that are not 0
         acs         sum over synapses of the letters that enter, times their fan-out: one AC for each unit of level
         graded      the same for events with a moving payload: a multiplication each
@@ -54,12 +55,13 @@ class Ledger:
         self._units.pop(node.name, None)
         at = slice(seen.start, seen.start + len(seen.ys))
         if seen.emission is not None:
-            signed = node.op.neuron.alphabet.signed
-            letters = _per_step(seen.emission.letters.abs() if signed else seen.emission.letters)
+            alphabet = node.op.neuron.alphabet
+            letters = _per_step(seen.emission.letters.abs() if alphabet.signed else seen.emission.letters)
+            letters = letters / alphabet.unit
             self.layers[node.name][at] += letters
             self.letters[at] += letters
             events = letters
-            if node.op.neuron.alphabet.ceiling > 1:
+            if len(alphabet.levels) > 1:
                 events = _per_step(seen.emission.letters != 0)
             self.events[at] += events
             self._units[node.name] = letters if node.op.letters else events

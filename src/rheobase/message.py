@@ -24,7 +24,7 @@ class Kind(Enum):
 
 
 class Message(NamedTuple):
-    """What travels on an edge. unit: what one letter is worth, scalar or broadcasting; only of LETTERS."""
+    """What travels on an edge. unit: what the smallest letter is worth, scalar or broadcasting; only of LETTERS."""
 
     kind: Kind
     unit: Tensor | float = 1.0
@@ -43,7 +43,7 @@ def messages(net: SpikingNet) -> dict[str, Message]:
 def _sent(net: SpikingNet, node: Node, read: list[Message], window: float) -> Message:
     kinds = {message.kind for message in read}
     if isinstance(node.op, ops.Spike):
-        return Message(Kind.LETTERS if node.op.letters else Kind.GRADED)
+        return Message(Kind.LETTERS, node.op.neuron.alphabet.unit) if node.op.letters else Message(Kind.GRADED)
     if kinds == {Kind.CONSTANT}:
         return Message(Kind.CONSTANT)
     mixes = isinstance(node.op, (*ops.SYNAPSES, ops.Shift)) or (

@@ -73,9 +73,11 @@ REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [
         "alphabet=signed(1, floor=True), or gate=Open()",
     ),
     (
-        lambda m: isinstance(m.gate, SentCharge) and not m.alphabet.uniform,
-        "taking back less than a letter says needs evenly spaced letters",
-        "alphabet=signed(k, floor=True)",
+        lambda m: (
+            isinstance(m.gate, SentCharge) and m.gate.letters != (() if m.alphabet.uniform else m.alphabet.letters)
+        ),
+        "taking back less than a letter says needs evenly spaced letters, or a gate that knows which letters there are",
+        "gate=SentCharge() with signed(k, floor=True), gate=SentCharge(alphabet.letters) with any other",
     ),
 ]
 """(predicate, why, what to write instead) of every combination that makes no sense."""

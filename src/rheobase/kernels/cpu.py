@@ -53,6 +53,8 @@ def declines(neuron: Neuron, tensors: Tensors | None = None, xs: Tensor | None =
         neuron.gate, (Open, SentCharge, SpikeConfidence)
     ):
         return "it knows no such reset or gate"
+    if isinstance(neuron.gate, SentCharge) and neuron.gate.letters:
+        return "it takes back whole letters only"
     if xs is None or tensors is None:
         return ""
     if xs.device.type != "cpu" or xs.dtype != torch.float32:
