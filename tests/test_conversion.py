@@ -24,7 +24,7 @@ from torch.nn import functional as F
 import rheobase as rb
 from rheobase import ops
 from rheobase.convert import splice
-from rheobase.fold import fold_batchnorm, fold_theta
+from rheobase.fold import differences, fold_batchnorm, fold_theta
 from rheobase.measure import Ledger
 from rheobase.nets import DigitsNet
 from rheobase.network import Visit
@@ -214,7 +214,7 @@ def test_folding_theta_into_the_weights_changes_no_bit(method):
     source = fold_batchnorm(trace(net, x))
     fitted = {name: {k: snn.weights(name)[k] for k in ("theta0", "v0")} for name, _ in snn.sites()}
     nodes = tuple(replace(n, op=ops.Spike(neuron=method.neuron)) if n.name in fitted else n for n in source.nodes)
-    unfolded = rb.SpikingNet(replace(source, nodes=nodes, tensors=source.tensors | fitted))
+    unfolded = rb.SpikingNet(differences(replace(source, nodes=nodes, tensors=source.tensors | fitted)))
     letters: list[Tensor] = []
     with torch.no_grad():
         ys, _ = snn.run(rb.constant(x, 12), None, lambda v: letters.append(v.ys) if v.emission else None)
@@ -245,7 +245,7 @@ def test_channelwise_thresholds_fold_through_pools_joins_and_flattening():
     bare = replace(source, nodes=nodes, tensors=source.tensors | fitted)
     assert fold_theta(bare).nodes == whole.nodes
     with torch.no_grad():
-        torch.testing.assert_close(snn(rb.constant(x, 9))[0], rb.SpikingNet(bare)(rb.constant(x, 9))[0])
+        torch.testing.assert_close(snn(rb.constant(x, 9))[0], rb.SpikingNet(differences(bare))(rb.constant(x, 9))[0])
 
 
 # The network over time

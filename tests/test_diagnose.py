@@ -22,6 +22,7 @@ from rheobase.cli import main
 from rheobase.convert import splice
 from rheobase.diagnose import _seen, secant
 from rheobase.diagnosis import INHERITED, PARTS, Diagnosis, Part
+from rheobase.fold import differences
 from rheobase.graph import Node
 from rheobase.limit import exact, source_of
 from rheobase.parts import even, split
@@ -61,7 +62,7 @@ def rebuilt(net: rb.SpikingNet, change: Callable[[str, dict[str, Tensor]], None]
     fitted = {name: {k: t.clone() for k, t in net.weights(name).items()} for name, _ in net.sites()}
     for name, tensors in fitted.items():
         change(name, tensors)
-    return rb.SpikingNet(splice(source, methods_of(net, source), fitted), net.provenance).eval()
+    return rb.SpikingNet(differences(splice(source, methods_of(net, source), fitted)), net.provenance).eval()
 
 
 # The arithmetic

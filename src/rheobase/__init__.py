@@ -7,7 +7,7 @@
 """
 
 from . import kernels, methods, plot
-from .alphabet import Alphabet, binary, burst, digits, power_of_two, signed, ternary
+from .alphabet import Alphabet, binary, burst, cascade, digits, parallel, power_of_two, signed, ternary
 from .certificate import Certificate
 from .cite import cite
 from .convert import ConversionReport, convert
@@ -19,7 +19,8 @@ from .errors import ConversionError, FileError, InputError, MissingExtraError, R
 from .evaluate import Curve, evaluate
 from .gate import Open, SentCharge, SpikeConfidence
 from .initial import Half, Uniform, Zero
-from .leak import Leak
+from .layers import IF, LIF, PLIF, MultiThresholdLIF, Population
+from .leak import Decay, Leak, LearnedDecay
 from .membrane import Membrane, Tensors
 from .method import Method
 from .modules import QCFS, Clip
@@ -32,7 +33,9 @@ from .reset import Subtract, ToValue
 from .scale import Balance, GaussianMSE, Given, Learned, Max, MinMSE, Percentile
 from .search import calibrate_beta
 from .spec import from_json, to_json
+from .spiking import folded, spiking
 from .store import load, save
+from .surrogate import ATan, Gaussian, Polynomial, Rectangular, Sigmoid
 from .threshold import (
     DTIF,
     MSAT,
@@ -50,11 +53,15 @@ from .version import VERSION as __version__
 __all__ = [
     "DTIF",
     "HOROWITZ",
+    "IF",
+    "LIF",
     "MSAT",
     "MSAT_RESNET20",
     "MSAT_RESNET20_CIFAR10",
     "MSAT_VGG16",
+    "PLIF",
     "QCFS",
+    "ATan",
     "Alphabet",
     "Balance",
     "Certificate",
@@ -64,31 +71,39 @@ __all__ = [
     "ConversionReport",
     "Costs",
     "Curve",
+    "Decay",
     "Diagnosis",
     "EarlyExit",
     "Exponential",
     "FileError",
     "Fixed",
+    "Gaussian",
     "GaussianMSE",
     "Given",
     "Half",
     "InputError",
     "Leak",
     "Learned",
+    "LearnedDecay",
     "Max",
     "Membrane",
     "Method",
     "MinMSE",
     "MissingExtraError",
+    "MultiThresholdLIF",
     "Neuron",
     "Open",
     "Percentile",
+    "Polynomial",
+    "Population",
     "Prediction",
     "Preflight",
     "Ramp",
     "Reciprocal",
+    "Rectangular",
     "RheobaseError",
     "SentCharge",
+    "Sigmoid",
     "SpecError",
     "SpikeConfidence",
     "SpikingNet",
@@ -104,17 +119,20 @@ __all__ = [
     "burst",
     "calibrate_beta",
     "calibrate_exit",
+    "cascade",
     "cite",
     "constant",
     "convert",
     "diagnose",
     "digits",
     "evaluate",
+    "folded",
     "from_json",
     "init",
     "kernels",
     "load",
     "methods",
+    "parallel",
     "plot",
     "power_of_two",
     "predict",
@@ -123,6 +141,7 @@ __all__ = [
     "save",
     "scan",
     "signed",
+    "spiking",
     "step",
     "ternary",
     "to_json",

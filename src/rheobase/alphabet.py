@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import accumulate, pairwise
 
+import torch
 from torch import Tensor
 
-from .spec import require, spec
+from .spec import nearest, require, spec
 
 
 @spec
@@ -19,6 +21,8 @@ class Alphabet:
     `fire(-r) = -fire(r)`. floor: the negative letters of a `signed` alphabet are instead the fewest that bring the
     potential back to 0 or above; with levels 1, 2, ... letters then are floor(r), and charge that came too early is
     taken back at once. Source of both: signed neurons [wang2022snm], exact with the floor [you2024spikezip].
+    greedy: a cascade. The levels are asked from the largest down, each of what those before it left, and a level takes
+    what it adds: `s_k = H(R - level_k), R' = R - level_k s_k`. Levels may then repeat.
 
     >>> import torch
     >>> burst(3).fire(torch.tensor([-0.5, 0.5, 1.0, 2.75, 9.0]))
@@ -33,18 +37,23 @@ class Alphabet:
     heights: tuple[float, ...]
     signed: bool = False
     floor: bool = False
+    greedy: bool = False
 
     def __post_init__(self) -> None:
         require(len(self.levels) > 0, "an alphabet needs at least one level")
         require(len(self.levels) == len(self.heights), "an alphabet needs one height for each level")
-        ascending = all(a < b for a, b in zip((0.0, *self.levels), self.levels, strict=False))
+        steps = [b - a for a, b in zip((0.0, *self.levels), self.levels, strict=False)]
+        ascending = all(d > 0 or (self.greedy and d == 0) for d in steps) and self.levels[0] > 0
         require(ascending, f"levels must be positive and ascending, got {self.levels}")
         require(all(h > 0 for h in self.heights), f"heights must be positive, got {self.heights}")
         require(self.signed or not self.floor, "floor says how negative letters leave", instead="signed=True")
+        require(not (self.greedy and self.signed), "a cascade of negative letters is not defined", instead="signed(k)")
+        taken = not self.greedy or self.levels == self.heights
+        require(taken, f"in a cascade a level takes what it adds, so heights must be levels, got {self.heights}")
 
     def __repr__(self) -> str:
         if not self.uniform:
-            flags = "".join(f", {name}=True" for name in ("signed", "floor") if getattr(self, name))
+            flags = "".join(f", {name}=True" for name in ("signed", "floor", "greedy") if getattr(self, name))
             return f"Alphabet(levels={self.levels}, heights={self.heights}{flags})"
         k = len(self.levels)
         return f"signed({k}{', floor=True' if self.floor else ''})" if self.signed else f"burst({k})"
@@ -52,12 +61,24 @@ class Alphabet:
     @property
     def uniform(self) -> bool:
         """Whether the letters are 0, 1, ..., k at the levels 1, ..., k."""
-        return self.levels == tuple(range(1, len(self.levels) + 1)) and set(self.heights) == {1.0}
+        return self.levels == tuple(range(1, len(self.levels) + 1)) and set(self.heights) == {1.0} and not self.greedy
+
+    @property
+    def counts(self) -> bool:
+        """Whether the letter is floor(r) from 0 to the ceiling: of a cascade, if every whole number can be paid."""
+        if not self.greedy:
+            return self.uniform and not self.signed
+        return all(p == int(p) and p <= 1 + sum(self.levels[:i]) for i, p in enumerate(self.levels))
 
     @property
     def letters(self) -> tuple[float, ...]:
         """Every letter above 0, ascending, in units of theta."""
-        return tuple(accumulate(self.heights))
+        if not self.greedy:
+            return tuple(accumulate(self.heights))
+        sums = {0.0}
+        for part in self.levels:
+            sums |= {s + part for s in sums}
+        return tuple(sorted(sums - {0.0}))
 
     @property
     def unit(self) -> float:
@@ -71,20 +92,79 @@ class Alphabet:
         """The largest letter: the most that can leave in one step, in units of theta."""
         return sum(self.heights)
 
+    @property
+    def full(self) -> float:
+        """From which potential on every level is reached, in units of theta."""
+        return self.ceiling if self.greedy else self.levels[-1]
+
     def fire(self, r: Tensor) -> Tensor:
         """The letter of each potential `r`, any shape, same dtype."""
-        if self.uniform and not self.signed:
-            return r.floor().clamp_(0, len(self.levels))  # the same table in two passes
+        if self.counts:
+            return r.floor().clamp_(0, self.ceiling)  # the same table in two passes
         if self.uniform:
             return (r.floor() if self.floor else r.trunc()).clamp_(-len(self.levels), len(self.levels))
-        letters, back = r.new_zeros(r.shape), 0.0
-        for level, height in zip(self.levels, self.heights, strict=True):
-            letters = letters + height * (r >= level).to(r.dtype)
-            if self.signed:
-                negative = -r > back if self.floor else -r >= level
-                letters = letters - height * negative.to(r.dtype)
-            back += height
+        letters = r.new_zeros(r.shape)
+        for height, s in zip(self.heights, self.comparators(r), strict=True):
+            letters = letters + height * s
         return letters
+
+    def comparators(self, r: Tensor, step: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """What each level says, `[levels, ...]`: 0 or 1, or -1 where negative letters exist. The letter is
+        `sum_k height_k s_k`.
+
+        step: the smoothed step H of a surrogate, of the distance to a level in its height; the letter then is the
+        smoothed one, whose derivative is `slope`. A step has no width, so without one the distance is just r - level.
+        """
+
+        def above(r: Tensor, level: float, height: float) -> Tensor:
+            return (r >= level).to(r.dtype) if step is None else step((r - level) / height)
+
+        def below(r: Tensor, level: float, height: float) -> Tensor:
+            if step is None:
+                return (-r > level if self.floor else -r >= level).to(r.dtype)
+            return step((-r - level) / height)
+
+        if self.greedy:
+            rows, left = [], r
+            for part in reversed(self.levels):
+                rows.append(above(left, part, part))
+                left = left - part * rows[-1]
+            return torch.stack(rows[::-1])
+        return torch.stack(
+            [
+                above(r, level, height) - below(r, mirrored, height) if self.signed else above(r, level, height)
+                for level, mirrored, height in self._rows()
+            ]
+        )
+
+    def slope(self, r: Tensor, h: Callable[[Tensor], Tensor], attached: bool = True) -> Tensor:
+        """The derivative of the letter by r with h, of area 1, in the place of each step's: of area `ceiling` in all.
+
+            sum_k h((r - level_k) / height_k)
+
+        mirrored for negative letters. In a cascade level k stands at what is left R_k, and `dR_k` carries on the chain;
+        not attached, what was taken counts as a constant and every dR_k is 1.
+        """
+        total = r.new_zeros(r.shape)
+        if not self.greedy:
+            for level, mirrored, height in self._rows():
+                total = total + h((r - level) / height)
+                if self.signed:
+                    total = total + h((-r - mirrored) / height)
+            return total
+        left, chain = r, torch.ones_like(r)
+        for part in reversed(self.levels):
+            rise = chain * h((left - part) / part)
+            total, left = total + rise, left - part * (left >= part).to(r.dtype)
+            chain = chain - rise if attached else chain
+        return total
+
+    def _rows(self) -> Iterator[tuple[float, float, float]]:
+        """Level, level of the same letter below zero, height."""
+        back = 0.0
+        for level, height in zip(self.levels, self.heights, strict=True):
+            yield level, back if self.floor else level, height
+            back += height
 
 
 def burst(k: int) -> Alphabet:
@@ -97,6 +177,47 @@ def signed(k: int, *, floor: bool = False) -> Alphabet:
     """-k, ..., 0, ..., k. As `burst(k)` and mirrored, or floored: see `Alphabet`."""
     up = burst(k)
     return Alphabet(levels=up.levels, heights=up.heights, signed=True, floor=floor)
+
+
+def parallel(n: int, ladder: str = "equal") -> Alphabet:
+    """All n comparators look at the same potential, in units of the smallest part, and the letter is the highest level
+    reached; one update takes it.
+
+    "equal": levels 1, 2, ..., n, the same as `burst(n)`. "binary": levels 1, 2, 4, ..., 2^(n-1), the greatest power of
+    two. Source: [wang2023mtsnn], our reconstruction.
+
+    >>> import torch
+    >>> parallel(3, "binary").fire(torch.tensor([0.5, 1.0, 3.75, 9.0]))
+    tensor([0., 1., 2., 4.])
+    """
+    levels = _ladder(n, ladder)
+    return Alphabet(levels=levels, heights=tuple(b - a for a, b in zip((0.0, *levels), levels, strict=False)))
+
+
+def cascade(n: int, ladder: str = "equal", *, hard: bool = False) -> Alphabet:
+    """Comparator i looks at what comparator i - 1 left, the largest part first, in units of the smallest part.
+
+    "equal": n parts of 1, the letters of `burst(n)`. "binary": parts 2^(n-1), ..., 2, 1, so the letters are the n-bit
+    numbers 0 .. 2^n - 1. hard: the first comparator that fires empties the membrane, and those behind it find nothing:
+    the letter is one part, the largest reached. Source: [wang2023mtsnn], our reconstruction.
+
+    >>> import torch
+    >>> r = torch.tensor([0.5, 1.0, 3.75, 9.0])
+    >>> cascade(3).fire(r), cascade(3, "binary").fire(r), cascade(3, "binary", hard=True).fire(r)
+    (tensor([0., 1., 3., 3.]), tensor([0., 1., 3., 7.]), tensor([0., 1., 2., 4.]))
+    """
+    levels = _ladder(n, ladder)
+    if hard or n == 1:
+        return binary if ladder == "equal" else parallel(n, ladder)
+    parts = (1.0,) * n if ladder == "equal" else levels
+    return Alphabet(levels=parts, heights=parts, greedy=True)
+
+
+def _ladder(n: int, ladder: str) -> tuple[float, ...]:
+    require(n >= 1, f"{n} levels hold no letter", instead="1 level is the binary neuron")
+    known = {"equal": lambda i: float(i + 1), "binary": lambda i: 2.0**i}
+    rung = known[nearest(ladder, known, "ladder")]
+    return tuple(rung(i) for i in range(n))
 
 
 def digits(n: int) -> Alphabet:

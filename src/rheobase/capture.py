@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_unflatten
 from .errors import ConversionError, InputError
 from .graph import INPUT
 from .inputs import count, each, named, tensors
+from .layers import SPIKING
 from .readers import read_as
 
 
@@ -130,6 +131,10 @@ def record(ann: nn.Module, traced: Captured, x: Any) -> Run:
             if isinstance(values[n], Tensor):
                 then[n] = values[n].clone()
             return values[n]
+
+        def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+            module = self.fetch_attr(target)
+            return module.first(*args, **kwargs) if isinstance(module, SPIKING) else module(*args, **kwargs)
 
     places = [node for node in traced.graph.nodes if node.op == "placeholder"]
     needed = [node for node in places if not node.args]  # the others have defaults

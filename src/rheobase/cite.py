@@ -12,10 +12,12 @@ from .correction import ChannelBias, StepBias
 from .energy import Costs
 from .gate import SentCharge, SpikeConfidence
 from .initial import Half
+from .leak import LearnedDecay
 from .method import Method
 from .methods import NAMED, named
 from .reset import Subtract
 from .scale import Balance, GaussianMSE, Learned, Max, MinMSE, Percentile
+from .surrogate import ATan, Gaussian, Polynomial, Rectangular, Sigmoid
 from .threshold import DTIF, MSAT, Fixed
 
 Entry = tuple[str, dict[str, str]]
@@ -235,6 +237,63 @@ ENTRIES: dict[str, Entry] = {
             "doi": "10.1145/2660193.2660195",
         },
     ),
+    "wu2018stbp": (
+        "article",
+        {
+            "author": "Wu, Yujie and Deng, Lei and Li, Guoqi and Zhu, Jun and Shi, Luping",
+            "title": "Spatio-Temporal Backpropagation for Training High-Performance Spiking Neural Networks",
+            "journal": "Frontiers in Neuroscience",
+            "volume": "12",
+            "pages": "331",
+            "year": "2018",
+            "doi": "10.3389/fnins.2018.00331",
+        },
+    ),
+    "fang2021plif": (
+        "inproceedings",
+        {
+            "author": "Fang, Wei and Yu, Zhaofei and Chen, Yanqi and Masquelier, Timoth{\\'e}e and Huang, Tiejun and "
+            "Tian, Yonghong",
+            "title": "Incorporating Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks",
+            "booktitle": "Proceedings of the {IEEE/CVF} International Conference on Computer Vision",
+            "year": "2021",
+            "eprint": "2007.05785",
+        },
+    ),
+    "xu2022mtlif": (
+        "article",
+        {
+            "author": "Xu, Changqing and Liu, Yi and Chen, Dongdong and Yang, Yintang",
+            "title": "Direct Training via Backpropagation for Ultra-Low-Latency Spiking Neural Networks with "
+            "Multi-Threshold",
+            "journal": "Symmetry",
+            "volume": "14",
+            "number": "9",
+            "pages": "1933",
+            "year": "2022",
+            "eprint": "2112.07426",
+        },
+    ),
+    "wang2023mtsnn": (
+        "article",
+        {
+            "author": "Wang, Xiaoting and Zhang, Yanxiang",
+            "title": "{MT-SNN}: Enhance Spiking Neural Network with Multiple Thresholds",
+            "journal": "arXiv preprint",
+            "year": "2023",
+            "eprint": "2303.11127",
+        },
+    ),
+    "ioffe2015batchnorm": (
+        "inproceedings",
+        {
+            "author": "Ioffe, Sergey and Szegedy, Christian",
+            "title": "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift",
+            "booktitle": "International Conference on Machine Learning",
+            "year": "2015",
+            "eprint": "1502.03167",
+        },
+    ),
     "wu2023dtif": (
         "article",
         {
@@ -345,6 +404,9 @@ SOURCES: list[tuple[Callable[[Any], bool], tuple[str, ...]]] = [
     (lambda part: isinstance(part, GaussianMSE), ("huang2025differential",)),
     (lambda part: isinstance(part, Balance), ("bu2025inference",)),
     (lambda part: isinstance(part, Costs), ("horowitz2014energy",)),
+    (lambda part: isinstance(part, Alphabet) and part.greedy, ("wang2023mtsnn",)),
+    (lambda part: isinstance(part, (Rectangular, Polynomial, Gaussian, Sigmoid)), ("wu2018stbp",)),
+    (lambda part: isinstance(part, (ATan, LearnedDecay)), ("fang2021plif",)),
 ]
 """Which part comes from where: (predicate, keys)."""
 

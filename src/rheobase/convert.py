@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from . import ops
 from .errors import ConversionError, context
-from .fold import fold_theta
+from .fold import differences, fold_theta
 from .gate import Open, SpikeConfidence
 from .graph import Graph, Node
 from .histogram import Histogram
@@ -133,11 +133,11 @@ def convert(
         }
         correct(source, chosen, fitted, batches, count("correct"))
         net = SpikingNet(
-            splice(source, chosen, fitted),
+            differences(splice(source, chosen, fitted)),
             _provenance(method, generator, samples) | {"on_unsupported": on_unsupported, "leave": list(leave)},
         ).eval()
         trust(net, source, chosen, batches, count("confidence"))
-        left = residuals(net, first(example, 64), steps)
+        left = residuals(net, first(example, min(64, max(8, 4 * net.together))), steps)
         for name, what in left.items():
             if what["guarded"]:
                 log.warning(
@@ -168,7 +168,7 @@ def choose_methods(graph: Graph, method: Methods) -> dict[str, Method]:
         match = next((m for pattern, m in rules.items() if not pattern or fnmatch.fnmatchcase(name, pattern)), None)
         if match is None:
             raise ConversionError(f"no pattern matches {name!r}", instead="add '': method for all others")
-        if match.leak.beta < 1:
+        if not match.leak.lossless:
             raise ConversionError(
                 f"{match.leak} cannot convert {name!r}",
                 why="a leaky neuron forgets part of its drive, so its rate is no rectifier of it",

@@ -1,4 +1,4 @@
-"""Two foldings that change no output: batch norm into the weights before it, theta into the weights after it."""
+"""What changes no output: batch norm into the weights before it, theta into the weights after it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,35 @@ from .inputs import each
 from .neuron import rest
 
 
+def differences(graph: Graph) -> Graph:
+    """Every operation that is not linear as its temporal difference, as a converted network runs it."""
+    return replace(graph, nodes=tuple(replace(node, op=ops.in_time(node.op)) for node in graph.nodes))
+
+
+def settled(graph: Graph) -> Graph:
+    """The network outside of training: a batch norm is the Affine of its running statistics, a dropout is gone."""
+    nodes, tensors, stands = [], dict(graph.tensors), {}
+    for node in graph.nodes:
+        inputs = tuple(stands.get(name, name) for name in node.inputs)
+        if isinstance(node.op, ops.Dropout):
+            stands[node.name] = inputs[0]
+            continue
+        op = node.op
+        if isinstance(op, ops.BatchNorm):
+            held = tensors[node.name]
+            tensors[node.name] = {k: t.to(held["running_mean"].dtype) for k, t in op.affine(held).items()}
+            op = ops.Affine()
+        nodes.append(replace(node, op=op, inputs=inputs))
+    output = each(lambda name: stands.get(name, name), graph.output)
+    return replace(graph, nodes=tuple(nodes), output=output, tensors=tensors)
+
+
 def fold_batchnorm(graph: Graph) -> Graph:
-    """Fold each Affine into the convolution or linear layer before it, if that has this one reader.
+    """Fold each batch norm into the convolution or linear layer before it, if that has this one reader.
 
     `W' = scale * W`, `b' = scale * b + shift`, in float64.
     """
+    graph = settled(graph)
     tensors = dict(graph.tensors)
     nodes: dict[str, Node] = {}
     folded: dict[str, str] = {}
@@ -74,7 +98,7 @@ def fold_theta(graph: Graph) -> Graph:
     for node in graph.nodes:
         carried = [worth.get(name) for name in node.inputs]
         op, inputs = node.op, node.inputs
-        if isinstance(op, ops.Spike) and not op.neuron.threshold.graded:
+        if isinstance(op, ops.Spike) and not op.neuron.threshold.graded and not op.letters:
             theta0 = tensors[node.name]["theta0"]
             worth[node.name] = op.neuron.threshold.amplitude(theta0, rest(op.neuron, theta0))
             op, inputs = replace(op, letters=True), tuple(map(plain, inputs))

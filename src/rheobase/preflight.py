@@ -113,7 +113,7 @@ def _settled(ann: nn.Module, example: Any, on_unsupported: str, leave: Iterable[
     fates += [
         Fate(name=n.name, operation=_title(n.op), fate="fused", source=n.source, why="into the weights before it")
         for n in reading.graph.nodes
-        if n.name not in kept
+        if n.name not in kept and not isinstance(n.op, ops.Dropout)
     ]
     if not reading.refused:
         _check_patterns(folded, leave)

@@ -175,11 +175,13 @@ def carries_memory(neuron: Neuron, tensors: Tensors, xs: Tensor, cuts: Sequence[
 
 
 def has_rheobase(neuron: Neuron, theta0: Tensor, run: Run = scan) -> None:
-    """A leaky neuron at rest fires at 1.01 and never at 0.99 of its rheobase, `theta level_1 (1 - beta)`."""
-    beta = neuron.leak.beta
-    assert beta < 1, "the rheobase of a neuron that does not leak is 0"
+    """A leaky neuron at rest fires at 1.01 and never at 0.99 of its rheobase, for `Leak` theta level_1 (1 - beta)."""
+    assert not neuron.leak.lossless, "the rheobase of a neuron that does not leak is 0"
+    one = torch.ones((), dtype=torch.float64)
+    start = None if neuron.leak.learned is None else torch.tensor(neuron.leak.learned)
+    beta = float(neuron.leak.charge(2 * one, one, start) - neuron.leak.charge(one, one, start))
     steps = 2 + math.ceil(math.log(0.009) / math.log(beta)) if beta > 0 else 2
-    drive, tensors = rheobase(neuron, theta0), Tensors(theta0, torch.zeros_like(theta0))
+    drive, tensors = rheobase(neuron, theta0), Tensors(theta0, torch.zeros_like(theta0), leak=start)
     above, _ = run(neuron, tensors, (1.01 * drive).expand(steps, 1, *theta0.shape), None)
     below, _ = run(neuron, tensors, (0.99 * drive).expand(4 * steps, 1, *theta0.shape), None)
     _all((above != 0).any(0), "it does not fire above its rheobase; its drive was", 1.01 * drive.expand(above[0].shape))

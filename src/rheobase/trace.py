@@ -82,6 +82,7 @@ class _Lowering:
     lost: set[fx.Node] = field(default_factory=set)  # parts of answers that were refused as a whole
     refused: list[tuple[fx.Node, Refusal]] = field(default_factory=list)
     dropped: list[tuple[str, str, str]] = field(default_factory=list)
+    copies: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     output: Any = ""
 
     @property
@@ -174,6 +175,8 @@ class _Lowering:
                 self.dropped.append((self.title(node), type(call.module).__name__, _line(node)))
             return
         op, weights, inputs = lowered
+        if isinstance(op, ops.Dropout):
+            self.dropped.append((self.title(node), type(call.module).__name__, _line(node)))
         name = self.emit(node, op, weights, inputs, "", call.shape(node))
         self.names[node], self.origin[name] = name, node
         if call.in_place:
@@ -193,8 +196,14 @@ class _Lowering:
         name = self.unique(".".join(filter(None, (title, part))), function)
         self.nodes[name] = Node(name=name, op=op, inputs=tuple(inputs), shape=shape, source=_line(node))
         if weights:
-            self.tensors[name] = {key: value.detach().clone() for key, value in weights.items()}
+            self.tensors[name] = {key: self.own(value) for key, value in weights.items()}
         return name
+
+    def own(self, value: Tensor) -> Tensor:
+        """A copy of a weight, the same one wherever a module is called again."""
+        if id(value) not in self.copies:
+            self.copies[id(value)] = value, value.detach().clone()
+        return self.copies[id(value)][1]
 
     def constant(self, node: fx.Node) -> str:
         """A constant for each sample: it must have the batch axis in front, with all samples alike."""

@@ -40,24 +40,28 @@ from .nonlinear import (
 )  # fmt: skip
 from .op import Op, Weights
 from .synapses import SYNAPSES, Affine, Constant, Conv, ConvTranspose, Embedding, Linear, Scale, Shift
+from .training import TRAINED, BatchNorm, Dropout
 
 __all__ = [
     "FUNCTIONS",
     "MAXIMA",
     "NONLINEAR",
     "SYNAPSES",
+    "TRAINED",
     "AdaptiveAvgPool",
     "AdaptiveMaxPool",
     "Add",
     "Affine",
     "Attention",
     "AvgPool",
+    "BatchNorm",
     "Concat",
     "Constant",
     "Conv",
     "ConvTranspose",
     "Difference",
     "Divide",
+    "Dropout",
     "Embedding",
     "Expand",
     "Flip",

@@ -1,6 +1,6 @@
 """How each PyTorch spelling reads: module, function and method forms of one meaning share one reader."""
 
-from . import activations, attention, pools, shapes, synapses  # each registers its readers
+from . import activations, attention, neurons, pools, shapes, synapses  # each registers its readers
 from .call import READERS, Call, Layout, Lowered, Refusal, read_as, spelling
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Refusal",
     "activations",
     "attention",
+    "neurons",
     "pools",
     "read_as",
     "shapes",

@@ -16,14 +16,20 @@ Cut = tuple[int | None, int | None, int | None]
 WHOLE: Cut = (None, None, None)
 
 
-@reads(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+@reads(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+def dropout(call: Call) -> Lowered:
+    drop: Any = call.module
+    return ops.Dropout(p=drop.p, channels=not isinstance(drop, nn.Dropout)), {}, call.inputs
+
+
+@reads(nn.Identity, nn.AlphaDropout, nn.FeatureAlphaDropout)
 @reads("contiguous", "clone", "detach", torch.clone, "requires_grad_")
 def identity(call: Call) -> Lowered:
     return call.inputs[0]
 
 
 @reads(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
-def dropout(call: Call) -> Lowered:
+def functional_dropout(call: Call) -> Lowered:
     if call.option("training", 2, True):
         raise Refusal("dropout stays active in eval mode", "F.dropout(x, training=self.training), or nn.Dropout")
     return call.inputs[0]

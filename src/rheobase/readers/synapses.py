@@ -124,7 +124,8 @@ def batchnorm(call: Call) -> Lowered:
     call.batched()
     if bn.running_mean is None:
         raise Refusal("it normalises by the batch even in eval mode", "track_running_stats=True")
-    return _normalised(call, bn.running_mean, bn.running_var, bn.weight, bn.bias, bn.eps)
+    statistics = bn.running_mean, bn.running_var, bn.num_batches_tracked
+    return _normalised(call, statistics, bn.weight, bn.bias, ops.BatchNorm(eps=bn.eps, momentum=bn.momentum))
 
 
 @reads(F.batch_norm)
@@ -133,19 +134,18 @@ def functional_batchnorm(call: Call) -> Lowered:
     mean, variance = call.option("running_mean", 1), call.option("running_var", 2)
     if mean is None or call.option("training", 5, False):
         raise Refusal("it normalises by the batch", "F.batch_norm(..., training=self.training)")
-    return _normalised(
-        call, mean, variance, call.option("weight", 3), call.option("bias", 4), call.option("eps", 7, 1e-5)
-    )
+    op = ops.BatchNorm(eps=call.option("eps", 7, 1e-5), momentum=call.option("momentum", 6, 0.1))
+    return _normalised(call, (mean, variance, None), call.option("weight", 3), call.option("bias", 4), op)
 
 
 def _normalised(
-    call: Call, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    call: Call, statistics: tuple[Tensor, Tensor, Tensor | None], weight: Any, bias: Any, op: ops.BatchNorm
 ) -> Lowered:
+    mean, variance, batches = statistics
     if mean.ndim != 1 or call.rank < 2:
         raise Refusal("its statistics are not per channel", "a batch norm over axis 1")
-    scale = (variance.double() + eps).rsqrt() * (1.0 if weight is None else weight.double())
-    shift = -mean.double() * scale + (0.0 if bias is None else bias.double())
-    return ops.Affine(), {"weight": scale.to(mean.dtype), "bias": shift.to(mean.dtype)}, call.inputs
+    known = held(running_mean=mean, running_var=variance, num_batches_tracked=batches)
+    return op, held(weight=weight, bias=bias) | known, call.inputs
 
 
 @reads(operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply")
