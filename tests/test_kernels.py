@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import rheobase as rb
-from rheobase import kernels, testing
+from rheobase import kernels, ops, testing
 from rheobase.kernels import cpu, reference
 from rheobase.membrane import Membrane, Tensors
 from rheobase.neuron import Neuron
@@ -211,6 +211,15 @@ def test_convolution_of_dyadic_events_is_exact():
     x = testing.dyadic(2, 16, 8, 8, seed=1) * (testing.dyadic(2, 16, 8, 8, seed=2) > 1.5)
     weight = testing.dyadic(16, 16, 3, 3, seed=3)
     assert torch.equal(cpu.convolve(x, weight, None, (1, 1), (1, 1), (1, 1)), F.conv2d(x, weight, None, 1, 1))
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, 2), (3, 0)])
+def test_convolution_of_events_in_time_is_exact(stride, padding):
+    conv = ops.Conv(stride=(stride,), padding=(padding,), dilation=(1,))
+    x = testing.dyadic(2, 16, 19, seed=1) * (testing.dyadic(2, 16, 19, seed=2) > 1.5)
+    weights = {"weight": testing.dyadic(8, 16, 5, seed=3), "bias": testing.dyadic(8, seed=4)}
+    assert cpu.convolves(x, weights["weight"], conv.dilation, conv.groups)
+    assert torch.equal(conv.on_events(weights, x), conv(weights, x))
 
 
 @pytest.mark.parametrize(

@@ -147,8 +147,8 @@ def _alphabet(alphabet: Alphabet) -> tuple[int, list[float], list[float], bool, 
 
 
 def convolves(x: Tensor, weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:
-    """Whether `convolve` takes such a convolution: 2-D, one group, no dilation along a row, float32, no gradient."""
-    plain = weight.ndim == 4 and groups == 1 and dilation[1] == 1 and x.dtype == weight.dtype == torch.float32
+    """Whether `convolve` takes such a convolution: 1-D or 2-D, one group, rows undilated, float32, no gradient."""
+    plain = weight.ndim in (3, 4) and groups == 1 and dilation[-1] == 1 and x.dtype == weight.dtype == torch.float32
     still = not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
     return not MISSING and plain and still and x.device.type == "cpu"
 

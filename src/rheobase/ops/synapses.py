@@ -27,10 +27,13 @@ class Conv:
 
     def on_events(self, weights: Weights, *xs: Tensor) -> Tensor:
         """The same for an input that is mostly zero; the sum runs in the order of the input."""
-        weight, padding = weights["weight"], self.padding
-        if isinstance(padding, str) or not cpu.convolves(xs[0], weight, self.dilation, self.groups):
+        x, weight = xs[0], weights["weight"]
+        if isinstance(self.padding, str) or not cpu.convolves(x, weight, self.dilation, self.groups):
             return self(weights, *xs)
-        return cpu.convolve(xs[0], weight, weights.get("bias"), self.stride, padding, self.dilation)
+        if weight.ndim == 4:
+            return cpu.convolve(x, weight, weights.get("bias"), self.stride, self.padding, self.dilation)
+        row = [(n, *rest) for n, rest in zip((1, 0, 1), (self.stride, self.padding, self.dilation), strict=True)]
+        return cpu.convolve(x.unsqueeze(2), weight.unsqueeze(2), weights.get("bias"), *row).squeeze(2)
 
 
 @spec

@@ -155,6 +155,7 @@ def rows(
         cells = " | ".join(f"{100 * curve.accuracy[t - 1]:.1f}" if t <= len(curve.steps) else "" for t in shown)
         spikes, energy = curve.rate[last - 1] * last, curve.energy_pj[last - 1] / curve.ann_energy_pj
         graded = " (graded)" if curve.graded[-1] else ""
+        graded += f" (T = {last})" if last < at else ""
         yield f"| {curve.label} | {cells} | {spikes:.2f} | {energy:.2f}{graded} |"
     strong = out / f"{slug(QUANTISED)}.json"
     if strong.exists():
