@@ -12,6 +12,8 @@ from .kernels import choose
 from .membrane import Membrane, Tensors
 from .neuron import Emission, Neuron, begin, emissions
 
+Sizes = tuple[int | None, ...]
+
 
 def run(
     neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None, recompute: bool = True
@@ -21,26 +23,29 @@ def run(
     recompute: keep nothing but the drives `[T, N, ...]` and the memory they met; backward, run the law again, on the
     same drives. The gradient is that of recompute=False, which keeps the values between of every step and layer.
     """
-    wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (xs, *tensors, *_leaves(m)))
+    given = (xs, *tensors, *([] if m is None else _flat(m)))
+    wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)
     if not (recompute and wanted):
         return choose(neuron, tensors, xs).run(neuron, tensors, xs, m)
     m = begin(neuron, tensors, xs, m)
-    leaves = len(m.threshold), len(m.gate)
-    letters, amplitude, *after = _Again.apply(neuron, leaves, xs, *tensors, *_leaves(m))
-    return Emission(letters, amplitude), _membrane(after, leaves)
+    sizes = _sizes(m)
+    letters, amplitude, *after = _Again.apply(neuron, sizes, xs, *tensors, *_flat(m))
+    return Emission(letters, amplitude), _membrane(after, sizes)
 
 
 class _Again(torch.autograd.Function):
     """Forward by any kernel without a graph; backward the law once more, with its graph."""
 
     @staticmethod
-    def forward(ctx: Any, neuron: Neuron, leaves: tuple[int, int], *given: Tensor | None) -> Any:
-        ctx.neuron, ctx.leaves = neuron, leaves
+    def forward(ctx: Any, neuron: Neuron, sizes: Sizes, *given: Tensor | None) -> Any:
+        ctx.neuron, ctx.sizes = neuron, sizes
         ctx.save_for_backward(*given)
-        tensors, xs, m = _parts(given, leaves)
+        tensors, xs, m = _parts(given, sizes)
         emission, after = choose(neuron, tensors, xs).run(neuron, tensors, xs, m)
-        ctx.mark_non_differentiable(after.t)
-        return tuple(y.clone() if any(y is t for t in given) else y for y in (*emission, *_leaves(after)))
+        ys = [y.clone() if any(y is t for t in given) else y for y in (*emission, *_flat(after))]
+        worth = [] if neuron.threshold.graded or tensors.theta0.requires_grad else [ys[1]]
+        ctx.mark_non_differentiable(*worth, *(y for y in ys if not y.is_floating_point()))
+        return tuple(ys)
 
     @staticmethod
     @once_differentiable
@@ -48,8 +53,8 @@ class _Again(torch.autograd.Function):
         wanted = ctx.needs_input_grad[2:]
         given = [t.detach().requires_grad_(True) if w else t for t, w in zip(ctx.saved_tensors, wanted, strict=True)]
         with torch.enable_grad():
-            emission, after = emissions(ctx.neuron, *_parts(given, ctx.leaves))
-        ys = (*emission, *_leaves(after))
+            emission, after = emissions(ctx.neuron, *_parts(given, ctx.sizes))
+        ys = (*emission, *_flat(after))
         paths = [(y, g) for y, g in zip(ys, grads, strict=True) if g is not None and y.requires_grad]
         sources = [t for t, w in zip(given, wanted, strict=True) if w]
         found = torch.autograd.grad([y for y, _ in paths], sources, [g for _, g in paths], allow_unused=True)
@@ -57,18 +62,24 @@ class _Again(torch.autograd.Function):
         return None, None, *(next(back) if w else None for w in wanted)
 
 
-def _parts(given: Any, leaves: tuple[int, int]) -> tuple[Tensors, Tensor, Membrane]:
+def _parts(given: Any, sizes: Sizes) -> tuple[Tensors, Tensor, Membrane]:
     """Tensors, drives and memory, that are one after the other in `given`: drives, tensors, memory."""
     n = 1 + len(Tensors._fields)
-    return Tensors(*given[1:n]), given[0], _membrane(given[n:], leaves)
+    return Tensors(*given[1:n]), given[0], _membrane(given[n:], sizes)
 
 
-def _leaves(m: Membrane | None) -> tuple[Tensor, ...]:
+def _flat(m: Membrane) -> list[Tensor]:
     """Memory as one row of tensors."""
-    return () if m is None else (m.v, m.t, *m.threshold, *m.gate, *m.link)
+    return [t for part in m for t in (part if isinstance(part, tuple) else (part,))]
 
 
-def _membrane(leaves: Any, parts: tuple[int, int]) -> Membrane:
-    """The inverse of `_leaves`; parts: how many of them belong to the threshold rule, and how many to the gate."""
-    (v, t, *rest), (threshold, gate) = leaves, parts
-    return Membrane(v, t, tuple(rest[:threshold]), tuple(rest[threshold:][:gate]), tuple(rest[threshold + gate :]))
+def _sizes(m: Membrane) -> Sizes:
+    """How many tensors each part of the memory has, None where it is one."""
+    return tuple(len(part) if isinstance(part, tuple) else None for part in m)
+
+
+def _membrane(leaves: Any, sizes: Sizes) -> Membrane:
+    """The inverse of `_flat`."""
+    row = iter(leaves)
+    parts: list[Any] = [next(row) if n is None else tuple(next(row) for _ in range(n)) for n in sizes]
+    return Membrane(*parts)
