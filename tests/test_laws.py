@@ -17,6 +17,7 @@ from torch import Tensor
 
 import rheobase as rb
 from rheobase import Neuron, Tensors, methods, ops
+from rheobase.neuron import emissions
 from rheobase.testing import Run, carries_memory, conserves_charge, dyadic, is_same_neuron, keeps_scale
 from test_oracles_can_fail import (
     AT_ZERO,
@@ -57,9 +58,9 @@ def equal(got: Tensor, expected: Tensor) -> None:
 
 
 def l1(neuron: Neuron, tensors: Tensors, xs: Tensor, run: Run = rb.scan) -> None:
-    """`sum y = sum x + sum bias + v0 - v(T)`, to the last bit where theta does not move."""
+    """`sum y = sum x + sum bias + v0 - v(T)`, to the last bit where theta does not move and nothing is divided by t."""
     ys, m = run(neuron, tensors, xs, None)
-    if isinstance(neuron.threshold, rb.Fixed):
+    if isinstance(neuron.threshold, rb.Fixed) and isinstance(neuron.link, rb.Rate):
         equal(ys.sum(0), tensors.corrected(xs, torch.tensor(0)).sum(0) + tensors.v0 - m.v)
     else:
         conserves_charge(neuron, tensors, xs, run)
@@ -99,6 +100,38 @@ def test_l3_letters_times_steps_is_what_counts(seed, k, steps):
     l3(Neuron(alphabet=rb.burst(k)), parts(), dyadic(steps, 3, 30, seed=seed))
 
 
+# L4: waiting
+
+
+def l4(neuron: Neuron, tensors: Tensors, xs: Tensor, run: Run = rb.scan) -> None:
+    """A neuron that waits sends QCFS of its mean input with K T levels, whatever the order of the input."""
+    levels, total = len(neuron.alphabet.levels) * len(xs), xs.sum(0)
+    ys, _ = run(neuron, tensors, xs, None)
+    equal(ys.sum(0), ops.Rectify(bound=levels * float(tensors.theta0), levels=levels)({}, total))
+    mixed, _ = run(neuron, tensors, xs.flip(0), None)
+    equal(mixed, ys)
+
+
+@given(seeds, letters, steps)
+def test_l4_a_neuron_that_waits_quantises_its_mean_input(seed, k, steps):
+    l4(Neuron(alphabet=rb.burst(k), gate=rb.Wait()), parts(), dyadic(steps, 3, 30, seed=seed, high=3.0))
+
+
+@given(seeds, steps)
+def test_l4_waiting_needs_no_more_spikes_than_its_answer_has_and_keeps_its_charge(seed, steps):
+    neuron, xs = Neuron(gate=rb.Wait()), dyadic(steps, 3, 30, seed=seed)
+    l1(neuron, parts(), xs)
+    ys, m = rb.scan(neuron, parts(), xs)
+    assert ((m.v < 0.5) | (ys.sum(0) == 0.5 * steps)).all()  # what is left is less than theta, or all steps were used
+
+
+def test_a_neuron_that_waits_refuses_to_go_on():
+    neuron, xs = Neuron(gate=rb.Wait()), dyadic(4, 2, 3)
+    _, m = rb.scan(neuron, parts(), xs)
+    with pytest.raises(rb.InputError, match="waits cannot go on"):
+        rb.scan(neuron, parts(), xs, m)
+
+
 # L5 to L7: order, scale, digits
 
 
@@ -127,10 +160,60 @@ def test_l7_digits_are_as_many_equal_letters(seed, n):
     equal(ys, rb.scan(Neuron(alphabet=pair[0]), parts(0.5, 0.5), xs)[0])
 
 
+# L8: changes
+
+
+DIFFERENTIAL = Neuron(alphabet=rb.signed(4), gate=rb.SentCharge(), link=rb.Differential())
+
+
+def l8(neuron: Neuron, tensors: Tensors, xs: Tensor, run: Run = rb.scan) -> None:
+    """At a constant drive that is a multiple of theta within reach events stop after one step, the mean exact."""
+    drive = (xs[0] / tensors.theta0).round().clamp(-4, 4) * tensors.theta0
+    ys, _ = run(neuron, tensors, rb.constant(drive, len(xs)), None)
+    equal(ys, rb.constant(drive.clamp(min=0), len(xs)))
+    emission, _ = sent(neuron, tensors, rb.constant(drive, len(xs)))
+    equal(emission[1:], torch.zeros_like(emission[1:]))
+
+
+def test_l8_catches_a_rate_which_never_stops():
+    with pytest.raises(AssertionError):
+        l8(replace(DIFFERENTIAL, link=rb.Rate()), parts(), dyadic(3, 3, 30))
+
+
+def sent(neuron: Neuron, tensors: Tensors, xs: Tensor) -> tuple[Tensor, Tensor]:
+    (messages, worth), _ = emissions(neuron, tensors, xs)
+    return messages, worth
+
+
+@given(seeds, steps)
+def test_l8_events_stop_once_the_mean_is_exact(seed, steps):
+    l8(DIFFERENTIAL, parts(), dyadic(steps + 1, 3, 30, seed=seed))
+
+
+@given(seeds, st.integers(2, 40))
+def test_l8_the_mean_comes_as_near_as_that_of_a_rate_with_fewer_events(seed, steps):
+    """The residual lies within a letter, so the mean is exact to theta / t; a rate goes on sending, changes stop."""
+    drive = dyadic(2, 40, seed=seed, low=0.0)
+    rate = replace(DIFFERENTIAL, link=rb.Rate())
+    for neuron in (DIFFERENTIAL, rate):
+        ys, _ = rb.scan(neuron, parts(), rb.constant(drive, steps))
+        assert ((ys.mean(0) - drive).abs() <= 0.75 / steps + 1e-6).all()
+    changes, rates = (sent(n, parts(), rb.constant(drive, steps))[0].abs().sum() for n in (DIFFERENTIAL, rate))
+    assert changes <= rates
+
+
+@given(seeds, steps)
+def test_the_first_step_of_a_differential_link_is_that_of_a_rate(seed, steps):
+    xs = dyadic(steps, 2, 9, seed=seed)
+    ys, _ = rb.scan(DIFFERENTIAL, parts(), xs)
+    equal(ys[0], rb.scan(replace(DIFFERENTIAL, link=rb.Rate()), parts(), xs)[0][0])
+    assert (ys.cumsum(0) >= -1e-5).all()
+
+
 # What holds for every method besides
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name, n in PRESETS.items() if not isinstance(n.gate, rb.Wait)])
 def test_every_method_runs_in_pieces(name):
     carries_memory(PRESETS[name], parts(bias=dyadic(3, 7)), dyadic(9, 2, 7, seed=2), (2, 5))
 
@@ -149,6 +232,19 @@ class Case:
 
 BURST = Neuron(alphabet=rb.burst(3))
 BEST = methods.best().neuron
+
+
+class Timeless(rb.Differential):
+    """Readers that add every change whole, whenever it comes."""
+
+    def received(self, ys: Tensor, mean: Tensor | None, t: int) -> Tensor:
+        return ys.cumsum(0) + 0.5 * (ys == 0)
+
+
+def at(run: Run, start: float) -> Run:
+    return lambda n, p, xs, m: run(n, p._replace(v0=start * p.theta0), xs, m)
+
+
 KEEPS_NOTHING = Law(after_gate=lambda v, stopped, theta: v - stopped * theta)
 CASES = {
     "L1": Case(
@@ -160,6 +256,18 @@ CASES = {
         BURST,
         {"at zero": AT_ZERO, "1/64 low": ONE_INPUT_DOWN, "a level off": ONE_LEVEL_OFF, "no ceiling": NO_CEILING},
     ),
+    "L4": Case(
+        l4,
+        replace(BURST, gate=rb.Wait()),
+        {"does not wait": lambda n, *rest: rb.scan(replace(n, gate=rb.Open()), *rest), "at zero": at(rb.scan, 0.0)},
+    ),
+    "L8": Case(
+        l8,
+        DIFFERENTIAL,
+        {
+            "forgets the time": lambda n, *rest: rb.scan(replace(n, link=Timeless()), *rest),
+        },
+    ),
     "L3": Case(l3, BURST, {"to zero": TO_ZERO, "at zero": AT_ZERO, "drops": DROPS, "no ceiling": NO_CEILING}),
 }  # fmt: skip
 WRONG = [(law, wrong) for law, case in CASES.items() for wrong in case.wrong]
@@ -167,7 +275,8 @@ WRONG = [(law, wrong) for law, case in CASES.items() for wrong in case.wrong]
 
 @pytest.mark.parametrize("law", CASES)
 def test_a_law_holds_where_it_should(law):
-    CASES[law].law(CASES[law].neuron, parts(), dyadic(8, 3, 40, seed=5, high=3.0), Law())
+    run = rb.scan if law in ("L4", "L8") else Law()
+    CASES[law].law(CASES[law].neuron, parts(), dyadic(8, 3, 40, seed=5, high=3.0), run)
 
 
 @pytest.mark.parametrize(("law", "wrong"), WRONG, ids=[", ".join(pair) for pair in WRONG])

@@ -13,14 +13,14 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "rheobase"
 RANKS = (
     "version errors spec files",
-    "membrane histogram alphabet surrogate threshold scale initial reset gate leak correction",
+    "membrane histogram alphabet surrogate threshold scale initial reset gate leak link rehearsal correction",
     "neuron",
     "kernels.cpu kernels.reference kernels recompute layers",
     "inputs modules ops.op ops.synapses ops.carriers ops.nonlinear ops.training ops.activations ops graph fold",
     "readout method methods network store",
     "readers.call readers.synapses readers.neurons readers.activations readers.pools readers.shapes readers.attention readers",
     "capture trace observe spiking",
-    "preflight refine message",
+    "preflight refine message lower",
     "convert",
     "energy measure evaluate predict",
     "samples balance limit certificate independence verify worth diagnosis parts remedy diagnose",

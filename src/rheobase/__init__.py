@@ -17,10 +17,12 @@ from .diagnosis import Diagnosis
 from .energy import HOROWITZ, Costs
 from .errors import ConversionError, FileError, InputError, MissingExtraError, RheobaseError, SpecError
 from .evaluate import Curve, evaluate
-from .gate import Open, SentCharge, SpikeConfidence
+from .gate import Open, SentCharge, SpikeConfidence, Wait
 from .initial import Half, Uniform, Zero
 from .layers import IF, LIF, PLIF, MultiThresholdLIF, Population
 from .leak import Decay, Leak, LearnedDecay
+from .link import Differential, Rate
+from .lower import lower
 from .membrane import Membrane, Tensors
 from .method import Method
 from .modules import QCFS, Clip
@@ -28,7 +30,8 @@ from .network import SpikingNet, constant
 from .neuron import Neuron, init, rheobase, scan, step
 from .predict import Prediction, calibrate_exit, predict
 from .preflight import Preflight, preflight
-from .readout import EarlyExit
+from .readout import Delayed, EarlyExit
+from .rehearsal import COS, Residual, Unrehearsed
 from .reset import Subtract, ToValue
 from .scale import Balance, GaussianMSE, Given, Learned, Max, MinMSE, Percentile
 from .search import calibrate_beta
@@ -51,6 +54,7 @@ from .verify import verify
 from .version import VERSION as __version__
 
 __all__ = [
+    "COS",
     "DTIF",
     "HOROWITZ",
     "IF",
@@ -72,7 +76,9 @@ __all__ = [
     "Costs",
     "Curve",
     "Decay",
+    "Delayed",
     "Diagnosis",
+    "Differential",
     "EarlyExit",
     "Exponential",
     "FileError",
@@ -99,8 +105,10 @@ __all__ = [
     "Prediction",
     "Preflight",
     "Ramp",
+    "Rate",
     "Reciprocal",
     "Rectangular",
+    "Residual",
     "RheobaseError",
     "SentCharge",
     "Sigmoid",
@@ -113,6 +121,8 @@ __all__ = [
     "ToValue",
     "Uncorrected",
     "Uniform",
+    "Unrehearsed",
+    "Wait",
     "Zero",
     "__version__",
     "binary",
@@ -131,6 +141,7 @@ __all__ = [
     "init",
     "kernels",
     "load",
+    "lower",
     "methods",
     "parallel",
     "plot",

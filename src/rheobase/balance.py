@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .inputs import count, each, joined
-from .network import SpikingNet, State, Visit, constant
+from .network import SpikingNet, Visit, constant
 
 
 class Balance(NamedTuple):
@@ -49,20 +49,25 @@ class Balance(NamedTuple):
 def follow(net: SpikingNet, x: Any, stops: Sequence[int]) -> Iterator[tuple[Any, dict[str, Balance]]]:
     """Present `x` `[N, ...]` once, constant in time; at each of the ascending `stops` what happened up to there.
 
-    Yields the readouts of the steps since the last stop, `[T, N, ...]`, and the balance of each spiking layer.
+    Yields the readouts of the steps since the last stop, `[T, N, ...]`, and the balance of each spiking layer. Where
+    neurons wait, each stop is a run of its own. What was rehearsed is no part of it, only the start it led to.
     """
     books: dict[str, Balance] = {}
+    born = net.rehearsed(each(lambda part: constant(part, 1), x)) if net.rehearsal else None
 
     def enter(seen: Visit) -> None:
         if seen.emission is not None:
-            books[seen.node.name] = _booked(net, seen, books.get(seen.node.name))
+            start = born.memory[seen.node.name].v if born and seen.node.name in born.memory else None
+            books[seen.node.name] = _booked(net, seen, books.get(seen.node.name), start)
 
     largest = max(math.prod(node.shape) for node in net.graph_nodes)
     chunk = max(1, 2_000_000 // (largest * count(x)))
-    state: State | None = None
-    done = 0
+    state, done = born, 0
     for stop in stops:
         answers = []
+        if net.waiting:
+            state, done, chunk = born, 0, stop
+            books.clear()
         for at in range(done, stop, chunk):
             steps = min(chunk, stop - at)
             ys, state = net.run(each(lambda part, steps=steps: constant(part, steps), x), state, enter)
@@ -71,11 +76,11 @@ def follow(net: SpikingNet, x: Any, stops: Sequence[int]) -> Iterator[tuple[Any,
         yield joined(answers), dict(books)
 
 
-def _booked(net: SpikingNet, seen: Visit, before: Balance | None) -> Balance:
+def _booked(net: SpikingNet, seen: Visit, before: Balance | None, start: Tensor | None) -> Balance:
     """The balance after the steps that a visit shows."""
     assert seen.emission is not None
     tensors, drives = net.tensors(seen.node.name), seen.xs[0]
-    ys = seen.emission.letters * seen.emission.amplitude
+    ys = seen.ys * seen.emission.amplitude if seen.node.op.letters else seen.ys  # what readers receive
     corrected = torch.zeros((), dtype=torch.float64, device=ys.device)
     if tensors.bias is not None:
         corrected = tensors.bias[seen.start : seen.start + len(drives)].sum(0, dtype=torch.float64)
@@ -83,7 +88,8 @@ def _booked(net: SpikingNet, seen: Visit, before: Balance | None) -> Balance:
     sums = (_sum(drives), corrected, _sum(ys), moved + corrected.abs())
     if before is not None:
         sums = tuple(old + new for old, new in zip(before[1:5], sums, strict=True))
-    return Balance(seen.start + len(drives), *sums, start=tensors.v0.double(), left=seen.memory.v.double())
+    start = tensors.v0 if start is None else start
+    return Balance(seen.start + len(drives), *sums, start=start.double(), left=seen.memory.v.double())
 
 
 def _sum(steps: Tensor) -> Tensor:

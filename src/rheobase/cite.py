@@ -10,11 +10,13 @@ from typing import Any
 from .alphabet import Alphabet
 from .correction import ChannelBias, StepBias
 from .energy import Costs
-from .gate import SentCharge, SpikeConfidence
+from .gate import SentCharge, SpikeConfidence, Wait
 from .initial import Half
 from .leak import LearnedDecay
+from .link import Differential
 from .method import Method
 from .methods import NAMED, named
+from .rehearsal import COS, Residual
 from .reset import Subtract
 from .scale import Balance, GaussianMSE, Learned, Max, MinMSE, Percentile
 from .surrogate import ATan, Gaussian, Polynomial, Rectangular, Sigmoid
@@ -361,6 +363,36 @@ ENTRIES: dict[str, Entry] = {
             "eprint": "2503.00301",
         },
     ),
+    "hao2023srp": (
+        "inproceedings",
+        {
+            "author": "Hao, Zecheng and Bu, Tong and Ding, Jianhao and Huang, Tiejun and Yu, Zhaofei",
+            "title": "Reducing {ANN-SNN} Conversion Error through Residual Membrane Potential",
+            "booktitle": "Proceedings of the AAAI Conference on Artificial Intelligence",
+            "year": "2023",
+            "eprint": "2302.02091",
+        },
+    ),
+    "hao2023cos": (
+        "inproceedings",
+        {
+            "author": "Hao, Zecheng and Ding, Jianhao and Bu, Tong and Huang, Tiejun and Yu, Zhaofei",
+            "title": "Bridging the Gap between {ANNs} and {SNNs} by Calibrating Offset Spikes",
+            "booktitle": "International Conference on Learning Representations",
+            "year": "2023",
+            "eprint": "2302.10685",
+        },
+    ),
+    "hao2025parallel": (
+        "inproceedings",
+        {
+            "author": "Hao, Zecheng and Ma, Qichao and Chen, Kang and Zhang, Yi and Yu, Zhaofei and Huang, Tiejun",
+            "title": "Faster and Stronger: When {ANN-SNN} Conversion Meets Parallel Spiking Calculation",
+            "booktitle": "International Conference on Machine Learning",
+            "year": "2025",
+            "eprint": "2412.13610",
+        },
+    ),
     "bu2025inference": (
         "inproceedings",
         {
@@ -403,6 +435,10 @@ SOURCES: list[tuple[Callable[[Any], bool], tuple[str, ...]]] = [
     (lambda part: isinstance(part, StepBias), ("wu2024ftbc",)),
     (lambda part: isinstance(part, GaussianMSE), ("huang2025differential",)),
     (lambda part: isinstance(part, Balance), ("bu2025inference",)),
+    (lambda part: isinstance(part, Differential), ("huang2025differential",)),
+    (lambda part: isinstance(part, Residual), ("hao2023srp",)),
+    (lambda part: isinstance(part, COS), ("hao2023cos",)),
+    (lambda part: isinstance(part, Wait), ("hao2025parallel",)),
     (lambda part: isinstance(part, Costs), ("horowitz2014energy",)),
     (lambda part: isinstance(part, Alphabet) and part.greedy, ("wang2023mtsnn",)),
     (lambda part: isinstance(part, (Rectangular, Polynomial, Gaussian, Sigmoid)), ("wu2018stbp",)),

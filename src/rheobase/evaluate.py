@@ -18,6 +18,7 @@ from .kernels import cpu
 from .measure import NOT_COUNTED, Ledger
 from .network import SpikingNet
 from .observe import check_inputs
+from .readout import Delayed
 from .spec import from_json, require, to_json
 from .version import VERSION
 
@@ -29,7 +30,9 @@ class Curve:
     accuracy: fraction in [0, 1]. spikes: letters per sample up to this step. rate: letters per neuron and step, mean up
     to this step. acs, graded, macs: operations per sample up to this step, with the constant analogue input counted at
     every step. energy_pj: the same in pJ. energy_once_pj: with the constant input's MACs counted once.
-    ann_accuracy, ann_energy_pj: the source network under the same rules, NaN and 0 if unknown.
+    ann_accuracy, ann_energy_pj: the source network under the same rules, NaN and 0 if unknown. answers_from: the first
+    step that has an answer, with a delayed readout or neurons that wait for the whole run; before it accuracy is NaN.
+    delay: steps that pass besides those of the run: in rehearsals, whose spikes count to step 1, or while neurons wait.
     """
 
     label: str
@@ -50,12 +53,21 @@ class Curve:
     costs: Costs = HOROWITZ
     not_counted: tuple[str, ...] = NOT_COUNTED
     provenance: dict[str, Any] = field(default_factory=dict)
+    answers_from: int = 1
+    delay: int = 0
+
+    @property
+    def latency(self) -> np.ndarray:
+        """Steps from the first input to the answer after each step, those besides the run among them."""
+        return self.steps + self.delay
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`."""
         data = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in _shallow(self).items()}
         unknown = None if np.isnan(self.ann_accuracy) else self.ann_accuracy
-        return data | {"costs": to_json(self.costs), "not_counted": list(self.not_counted), "ann_accuracy": unknown}
+        answers = [None if np.isnan(share) else share for share in data["accuracy"]]
+        fixed = {"costs": to_json(self.costs), "not_counted": list(self.not_counted)}
+        return data | fixed | {"accuracy": answers, "ann_accuracy": unknown}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Curve:
@@ -66,6 +78,7 @@ class Curve:
             "costs": from_json(data["costs"]),
             "not_counted": tuple(data["not_counted"]),
             "ann_accuracy": accuracy,
+            "accuracy": np.asarray(data["accuracy"], dtype=float),
         }
         return cls(**(read | fixed))
 
@@ -107,41 +120,51 @@ def evaluate(
     costs: Costs = HOROWITZ,
     ann: nn.Module | None = None,
     chunk: int | None = None,
+    readout: Delayed = Delayed(),
     progress: Callable[[int], None] | None = None,
 ) -> Curve:
     """Run `net` once over `loader` with constant coding and measure after every step.
 
     loader: any iterable of `(x [N, ...], y [N])`, y the class indices. ann: the source network, for the reference
-    accuracy. chunk: steps at a time, to bound memory; the answer does not depend on it. progress(samples) is called
-    after each batch.
+    accuracy. chunk: steps at a time, to bound memory; the answer does not depend on it. readout: how answers are read
+    off the outputs. progress(samples) is called after each batch.
 
     Raises InputError for empty or unsound data and labels out of range.
     """
     with context("evaluate"), torch.inference_mode():
-        ledger = Ledger(net, steps)
+        ledger, rehearsed = Ledger(net, steps), Ledger(net, max(1, net.rehearsal))
         device = next(net.parameters()).device
         correct, ann_correct, samples = torch.zeros(steps, dtype=torch.int64), 0, 0
         for index, (x, y) in enumerate(loader):
             check_inputs(x, f"batch {index}")
             x, y = each(lambda part: part.to(device), x), y.to(device)
-            correct += _hits(net, ledger, x, y, chunk, index)
+            correct += _hits(net, (ledger, rehearsed), readout, x, y, chunk, index)
             samples += count(x)
             ann_correct += int((called(ann, x).argmax(1) == y).sum()) if ann is not None else 0
             if progress:
                 progress(count(x))
         if samples == 0:
             raise InputError("there is no data to evaluate on", why="the loader is empty, or was used up before")
-    return _curve(net, ledger, correct, samples, label, costs, ann_correct / samples if ann is not None else np.nan)
+        ledger.charge(rehearsed)
+    curve = _curve(net, ledger, correct, samples, label, costs, ann_correct / samples if ann is not None else np.nan)
+    first = steps if net.waiting else readout.from_step
+    accuracy = np.where(curve.steps >= first, curve.accuracy, np.nan)
+    delay = net.rehearsal + net.waiting * steps
+    origin = curve.provenance | {"readout": to_json(readout)}
+    return replace(curve, accuracy=accuracy, answers_from=first, delay=delay, provenance=origin)
 
 
-def _hits(net: SpikingNet, ledger: Ledger, x: Any, y: Tensor, chunk: int | None, index: int) -> Tensor:
-    """How many samples are right after each step."""
+def _hits(
+    net: SpikingNet, ledgers: tuple[Ledger, Ledger], readout: Delayed, x: Any, y: Tensor, chunk: int | None, index: int
+) -> Tensor:
+    """How many samples are right after each step; ledgers: of the run, and of the rehearsals before it."""
+    ledger, rehearsed = ledgers
     x = each(lambda part: part.contiguous(memory_format=torch.channels_last) if part.ndim == 4 else part, x)
     _check_labels(net, x, y, index)
     correct = torch.zeros(ledger.steps, dtype=torch.int64)
     for images, labels in zip(split(x, net.together), y.split(net.together), strict=True):
-        hits = [(ys.argmax(2) == labels).sum(1).cpu() for ys in net.present(images, ledger.steps, ledger, chunk)]
-        correct += torch.cat(hits)
+        ys = readout.read(torch.cat(list(net.present(images, ledger.steps, ledger, chunk, rehearsed))))
+        correct += (ys.argmax(2) == labels).sum(1).cpu()
     return correct
 
 
@@ -168,7 +191,7 @@ def _curve(
         return np.cumsum(counts.numpy()) / samples
 
     spikes, acs, graded, analogue = map(upto, (ledger.letters, ledger.acs, ledger.graded, ledger.analogue))
-    neurons = sum(ledger.neurons.values())
+    neurons, paid = sum(ledger.neurons.values()), np.ones_like(steps) if ledger.changes else steps + net.rehearsal
     events_pj = acs * costs.ac + graded * costs.graded + analogue * costs.mac
     rates = {n: float(c.sum()) / (samples * ledger.neurons[n] * ledger.steps) for n, c in ledger.layers.items()}
     return Curve(
@@ -180,8 +203,8 @@ def _curve(
         rate=spikes / (neurons * steps),
         acs=acs,
         graded=graded,
-        macs=analogue + ledger.constant * steps,
-        energy_pj=events_pj + ledger.constant * steps * costs.mac,
+        macs=analogue + ledger.constant * paid,
+        energy_pj=events_pj + ledger.constant * paid * costs.mac,
         energy_once_pj=events_pj + ledger.constant * costs.mac,
         samples=samples,
         ann_accuracy=float(ann_accuracy),

@@ -88,6 +88,38 @@ class SentCharge:
 
 
 @spec
+class Wait:
+    """Accumulate, then fire: no spike leaves before all T inputs of the run are in, and the letters leave in T steps.
+
+        V = v0 + sum x over all T steps,      sum of letters = clip(floor(V / theta), 0, T * ceiling)
+
+    whatever the order of the input, so no error of unevenness is left. A layer waits for the one before it: the answer
+    comes after (layers in a row + 1) T steps, unless runs follow each other in a pipeline, and a run of fewer steps is
+    another run, no prefix of this one. Source: parallel inference of [hao2025parallel], our reconstruction.
+    """
+
+    @property
+    def keeps(self) -> bool:
+        return True
+
+    def born(self, v: Tensor) -> tuple[Tensor, ...]:
+        return ()
+
+    def __call__(self, s: Tensor, tensors: Tensors, m: Membrane, unit: Tensor | float = 1.0) -> Tensor:
+        return s
+
+    def remember(self, memory: tuple[Tensor, ...], left: Tensor) -> tuple[Tensor, ...]:
+        return memory
+
+    def gathered(self, xs: Tensor) -> Tensor:
+        """The drives `[T, N, ...]` as a neuron meets them that waits: all of them at once, then nothing."""
+        total = xs[0]
+        for x in xs[1:]:
+            total = total + x
+        return torch.cat([total.unsqueeze(0), torch.zeros_like(xs[1:])])
+
+
+@spec
 class SpikeConfidence:
     """MSAT's spike confidence: in the first `steps` steps a spike leaves with probability `tensors.confidence`.
 

@@ -16,6 +16,7 @@ from .inputs import each, tensors
 from .network import SpikingNet
 from .neuron import Neuron
 from .preflight import source_graph
+from .rehearsal import Residual
 from .reset import Subtract
 
 
@@ -121,10 +122,12 @@ def loses(neuron: Neuron) -> str:
     one = torch.ones(())
     if not isinstance(neuron.reset, Subtract):
         return "a hard reset loses what is left over"
-    if neuron.leak.beta < 1:
+    if not neuron.leak.lossless:
         return "a leak loses charge"
     if not neuron.gate.keeps:
         return "its gate loses the charge of the spikes it stops"
+    if isinstance(neuron.rehearsal, Residual):
+        return "its rehearsal may silence it"
     if float(neuron.threshold.amplitude(one, 2 * one)) != 2:
         return "a letter is not worth the charge that it takes"
     return ""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import ops
 from .graph import Node
+from .link import Differential
 from .message import Kind, messages
 from .network import SpikingNet, Visit
 
@@ -46,8 +47,16 @@ class Ledger:
         self.layers = {name: torch.zeros(steps, dtype=torch.float64) for name, _ in net.sites()}
         self.neurons = {name: math.prod(self.shapes[name]) for name in self.layers}
         self.macs = {node.name: n for node in net.graph_nodes if (n := macs(net, node, self.shapes)) is not None}
-        self.constant = sum(n for name, n in self.macs.items() if self.messages[name].kind is Kind.CONSTANT)
+        constant = sum(n for name, n in self.macs.items() if self.messages[name].kind is Kind.CONSTANT)
+        self.constant = constant / net.block  # once in a step, whatever its sub-steps
         self._units: dict[str, Tensor] = {}  # what each message of the present steps amounts to
+        self.changes = all(isinstance(neuron.link, Differential) for _, neuron in net.sites())
+        self._changing: set[str] = set()  # the nodes whose messages say what changed
+        self._sums: dict[str, Tensor] = {}  # of what their readers received so far
+        for node in net.graph_nodes:
+            own = isinstance(node.op, ops.Spike) and isinstance(node.op.neuron.link, Differential)
+            if own or (not isinstance(node.op, ops.Spike) and self._changing.intersection(node.inputs)):
+                self._changing.add(node.name)
 
     def __call__(self, seen: Visit) -> None:
         """Count one node of one chunk; give this to `SpikingNet.run` as `visit`."""
@@ -64,14 +73,21 @@ class Ledger:
             if len(alphabet.levels) > 1:
                 events = _per_step(seen.emission.letters != 0)
             self.events[at] += events
-            self._units[node.name] = letters if node.op.letters else events
+            self._units[node.name] = letters if self.messages[node.name].kind is Kind.LETTERS else events
         elif isinstance(node.op, KEEPING) and node.inputs[0] in self._units:
             self._units[node.name] = self._units[node.inputs[0]]
         elif isinstance(node.op, ops.Difference) and self.messages[node.name].kind is Kind.ANALOGUE:
             self.analogue[at] += self.macs.get(node.name, 0.0) * seen.ys.shape[1]
-        elif isinstance(node.op, (*ops.SYNAPSES, ops.Add)):
+        elif isinstance(node.op, (*ops.SYNAPSES, ops.Add, ops.BatchNorm)):
             for name, xs in zip(node.inputs, seen.xs, strict=True):
                 self.synapse(node.name, name, xs, at)
+
+    def charge(self, before: Ledger) -> None:
+        """Add to the first step what was counted before it, in rehearsals."""
+        for counted in ("letters", "events", "acs", "graded", "analogue"):
+            getattr(self, counted)[0] += getattr(before, counted).sum()
+        for name, letters in self.layers.items():
+            letters[0] += before.layers[name].sum()
 
     def synapse(self, name: str, reads: str, xs: Tensor, at: slice) -> None:
         """What the message from `reads` costs at the node `name`; at a sum, one operation for each letter."""
@@ -79,11 +95,22 @@ class Ledger:
         if message.kind in (Kind.LETTERS, Kind.GRADED):
             counted = message.kind is Kind.LETTERS
             if reads not in self._units:
+                xs = self._news(reads, xs, at.start) if reads in self._changing else xs
                 self._units[reads] = _per_step(_letters(xs, message.unit) if counted else xs != 0)
             fan_out = self.macs[name] / math.prod(self.shapes[reads]) if name in self.macs else 1.0
             (self.acs if counted else self.graded)[at] += self._units[reads] * fan_out
         elif message.kind is Kind.ANALOGUE and name in self.macs:
             self.analogue[at] += self.macs[name] * xs.shape[1]
+
+    def _news(self, name: str, xs: Tensor, t: int) -> Tensor:
+        """The changes that travel, `[T, N, ...]`, where the readers receive `xs` from step t on."""
+        total = self._sums[name] if t else torch.zeros_like(xs[0])
+        news = []
+        for done, x in enumerate(xs, t):
+            news.append(x - total / max(1, done))
+            total = total + x
+        self._sums[name] = total
+        return torch.stack(news)
 
 
 def _letters(xs: Tensor, unit: Tensor | float) -> Tensor:
@@ -100,7 +127,7 @@ def _per_step(letters: Tensor) -> Tensor:
 def macs(net: SpikingNet, node: Node, shapes: Mapping[str, tuple[int, ...]]) -> float | None:
     """Multiply-accumulates of one dense pass on one sample; None of what has none, or is not counted."""
     outputs, op = math.prod(node.shape), node.op.op if isinstance(node.op, ops.Difference) else node.op
-    if isinstance(op, (ops.Affine, ops.Multiply, ops.Divide)):
+    if isinstance(op, (ops.Affine, ops.BatchNorm, ops.Multiply, ops.Divide)):
         return float(outputs)
     if isinstance(op, (ops.Conv, ops.Linear)):
         return float(outputs * net.weights(node.name)["weight"][0].numel())

@@ -16,6 +16,7 @@ class Tensors(NamedTuple):
     confidence: probability that an early spike is trusted, in [0, 1]; only with `SpikeConfidence`.
     key: int64 scalar that seeds the neuron's own random numbers; only with `SpikeConfidence`.
     bias: correction added to the drive of step t, `[steps, ...]`, same unit; nothing is added after its last row.
+    leak: what a leak has learned, one scalar a layer; only with `LearnedDecay`.
     """
 
     theta0: Tensor
@@ -23,6 +24,7 @@ class Tensors(NamedTuple):
     confidence: Tensor | None = None
     key: Tensor | None = None
     bias: Tensor | None = None
+    leak: Tensor | None = None
 
     def corrected(self, xs: Tensor, t: Tensor) -> Tensor:
         """Drives `[T, N, ...]` of the steps from t on, with the bias of their steps."""
@@ -41,9 +43,11 @@ class Membrane(NamedTuple):
     t: steps done so far, int64 scalar.
     threshold: what the threshold rule itself remembers (MSAT: the sum of v).
     gate: what the gate itself remembers (SentCharge: the sum of what left).
+    link: what the link itself remembers (Differential: the mean of what its readers received).
     """
 
     v: Tensor
     t: Tensor
     threshold: tuple[Tensor, ...] = ()
     gate: tuple[Tensor, ...] = ()
+    link: tuple[Tensor, ...] = ()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import ops
 from .graph import Node
+from .link import Rate
 from .network import SpikingNet
+from .neuron import Neuron, rest
 
 
 class Kind(Enum):
@@ -43,13 +45,10 @@ def messages(net: SpikingNet) -> dict[str, Message]:
 def _sent(net: SpikingNet, node: Node, read: list[Message], window: float) -> Message:
     kinds = {message.kind for message in read}
     if isinstance(node.op, ops.Spike):
-        return Message(Kind.LETTERS, node.op.neuron.alphabet.unit) if node.op.letters else Message(Kind.GRADED)
+        return _emitted(net, node)
     if kinds == {Kind.CONSTANT}:
         return Message(Kind.CONSTANT)
-    mixes = isinstance(node.op, (*ops.SYNAPSES, ops.Shift)) or (
-        isinstance(node.op, ops.Difference) and not node.op.exact
-    )
-    if mixes or not kinds <= {Kind.LETTERS, Kind.GRADED}:
+    if _mixes(node.op) or not kinds <= {Kind.LETTERS, Kind.GRADED}:
         return Message(Kind.ANALOGUE)
     if isinstance(node.op, ops.Scale):
         return Message(read[0].kind, net.weights(node.name)["scale"].detach() * read[0].unit)
@@ -62,6 +61,26 @@ def _sent(net: SpikingNet, node: Node, read: list[Message], window: float) -> Me
     if len(read) == 1 or (kinds == {Kind.LETTERS} and all(_same(read[0].unit, other.unit) for other in read)):
         return read[0]
     return Message(Kind.GRADED)  # letters of several worths side by side
+
+
+def _emitted(net: SpikingNet, node: Node) -> Message:
+    """What a neuron sends: letters, also where their worth is constant but not folded yet, or a moving payload."""
+    neuron: Neuron = node.op.neuron
+    if node.op.letters:
+        return Message(Kind.LETTERS, neuron.alphabet.unit)
+    if neuron.threshold.graded or not isinstance(neuron.link, Rate):
+        return Message(Kind.GRADED)
+    theta0 = net.tensors(node.name).theta0.detach()
+    worth = neuron.threshold.amplitude(theta0, rest(neuron, theta0))
+    return Message(Kind.LETTERS, worth * neuron.alphabet.unit)
+
+
+def _mixes(op: Any) -> bool:
+    """Whether an operation makes real numbers of letters."""
+    if isinstance(op, ops.Difference):
+        return not op.exact
+    functions = isinstance(op, (*ops.NONLINEAR, ops.Rectify)) and not isinstance(op, ops.MAXIMA)
+    return functions or isinstance(op, (*ops.SYNAPSES, ops.Shift, ops.BatchNorm))
 
 
 def _same(a: Tensor | float, b: Tensor | float) -> bool:

@@ -8,13 +8,16 @@ from dataclasses import replace
 from .alphabet import Alphabet, binary
 from .correction import Correction, Uncorrected
 from .errors import SpecError
-from .gate import Gate, Open, SentCharge, SpikeConfidence
+from .gate import Gate, Open, SentCharge, SpikeConfidence, Wait
 from .initial import Half, InitialPotential, Zero
-from .leak import Leak
+from .leak import Charge, Leak
+from .link import Differential, Link, Rate
 from .neuron import Neuron
+from .rehearsal import COS, Rehearsal, Unrehearsed
 from .reset import Reset, Subtract, ToValue
 from .scale import Max, Scale
 from .spec import spec
+from .surrogate import Surrogate
 from .threshold import Fixed, Threshold
 
 
@@ -31,8 +34,11 @@ class Method:
     alphabet: Alphabet = binary
     reset: Reset = Subtract()
     gate: Gate = Open()
-    leak: Leak = Leak()
+    leak: Charge = Leak()
     correction: Correction = Uncorrected()
+    surrogate: Surrogate | None = None
+    link: Link = Rate()
+    rehearsal: Rehearsal = Unrehearsed()
 
     def __post_init__(self) -> None:
         for refused, why, instead in REFUSED:
@@ -43,7 +49,14 @@ class Method:
     def neuron(self) -> Neuron:
         """What of the method acts in each step."""
         return Neuron(
-            threshold=self.threshold, alphabet=self.alphabet, reset=self.reset, gate=self.gate, leak=self.leak
+            threshold=self.threshold,
+            alphabet=self.alphabet,
+            reset=self.reset,
+            gate=self.gate,
+            leak=self.leak,
+            surrogate=self.surrogate,
+            link=self.link,
+            rehearsal=self.rehearsal,
         )
 
     @property
@@ -53,7 +66,8 @@ class Method:
         The threshold is fixed, since MSAT and DTIF are rules for rectifiers, and any letter may leave at any time.
         """
         letters = replace(self.alphabet, signed=True, floor=True)
-        return replace(self, threshold=Fixed(), initial=Half(), alphabet=letters, reset=Subtract(), gate=Open())
+        rest = {"reset": Subtract(), "gate": Open(), "rehearsal": Unrehearsed()}
+        return replace(self, threshold=Fixed(), initial=Half(), alphabet=letters, **rest)
 
 
 REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [
@@ -63,7 +77,7 @@ REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [
         "reset=Subtract(), or initial=Zero()",
     ),
     (
-        lambda m: isinstance(m.gate, SpikeConfidence) and m.leak.beta < 1,
+        lambda m: isinstance(m.gate, SpikeConfidence) and not m.leak.lossless,
         "spike confidence compares spikes with a rectifier, and a leaky neuron does not compute one",
         "leak=Leak(1.0), or gate=Open()",
     ),
@@ -78,6 +92,39 @@ REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [
         ),
         "taking back less than a letter says needs evenly spaced letters, or a gate that knows which letters there are",
         "gate=SentCharge() with signed(k, floor=True), gate=SentCharge(alphabet.letters) with any other",
+    ),
+    (
+        lambda m: isinstance(m.gate, Wait) and not (isinstance(m.threshold, Fixed) and isinstance(m.reset, Subtract)),
+        "a neuron that waits fires from the sum of its input, of which a moving threshold or hard reset loses a part",
+        "threshold=Fixed(), reset=Subtract()",
+    ),
+    (
+        lambda m: isinstance(m.gate, Wait) and m.correction.per_step,
+        "a neuron that waits has no steps of its own to correct one by one",
+        "correction=ChannelBias(steps)",
+    ),
+    (
+        lambda m: (
+            isinstance(m.link, Differential)
+            and not (m.alphabet.signed and isinstance(m.threshold, Fixed) and isinstance(m.reset, Subtract))
+        ),
+        "a change of the mean may be negative, and must be taken from the membrane at a worth that does not move",
+        "alphabet=signed(3, floor=True), gate=SentCharge(), threshold=Fixed(), reset=Subtract()",
+    ),
+    (
+        lambda m: isinstance(m.link, Differential) and not (m.leak.lossless and m.rehearsal.steps == 0),
+        "the mean that readers hold is that of a neuron which neither leaks nor starts anew",
+        "leak=Leak(1.0), rehearsal=Unrehearsed()",
+    ),
+    (
+        lambda m: m.rehearsal.steps > 0 and (m.alphabet.signed or not isinstance(m.reset, Subtract)),
+        "a rehearsal judges by the residual which spikes were too many, and this neuron takes them back itself",
+        "rehearsal=Unrehearsed(), or an alphabet without negative letters and reset=Subtract()",
+    ),
+    (
+        lambda m: isinstance(m.rehearsal, COS) and (m.alphabet.ceiling != 1 or isinstance(m.gate, Wait)),
+        "COS shifts the start by what makes one binary spike fewer or more",
+        "alphabet=binary, gate=Open()",
     ),
 ]
 """(predicate, why, what to write instead) of every combination that makes no sense."""

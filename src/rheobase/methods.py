@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from .alphabet import burst as sent
-from .alphabet import signed, ternary
-from .correction import StepBias
-from .gate import Open, SentCharge, SpikeConfidence
+from .alphabet import power_of_two, signed, ternary
+from .correction import ChannelBias, StepBias
+from .gate import Open, SentCharge, SpikeConfidence, Wait
 from .initial import Half, Zero
+from .link import Differential
 from .method import Method
-from .scale import Learned, Max, MinMSE, Percentile, Scale
+from .rehearsal import COS, Residual
+from .scale import Balance, GaussianMSE, Learned, Max, MinMSE, Percentile, Scale
 from .spec import nearest, require
 from .threshold import DTIF, MSAT, MSAT_RESNET20, MSAT_RESNET20_CIFAR10, MSAT_VGG16, Fixed
 
@@ -77,6 +80,66 @@ def snm(scale: Scale = Percentile(99.9)) -> Method:
     return Method(scale=scale, initial=Half(), alphabet=ternary, gate=SentCharge())
 
 
+def snnc(steps: int = 4) -> Method:
+    """SNN calibration, light: thresholds of least squared error, a bias per channel; forward only [li2021calibration].
+
+    Its third part, a start per neuron, and its tuning of weights are not part of it.
+    """
+    return Method(scale=MinMSE(steps), initial=Half(), correction=ChannelBias(steps))
+
+
+def ftbc(steps: int = 4, scale: Scale = Max(channelwise=True)) -> Method:
+    """Forward temporal bias correction: a bias per channel and step; here on the sum sent so far [wu2024ftbc]."""
+    return Method(scale=scale, initial=Half(), correction=StepBias(steps))
+
+
+def ltb(updates: int = 392) -> Method:
+    """Local threshold balancing: thresholds that grow by what they clip, read with `Delayed` [bu2025inference]."""
+    return Method(scale=Balance(updates=updates), initial=Half())
+
+
+def srp(steps: int = 4, scale: Scale = Learned()) -> Method:
+    """Residual membrane potential: `steps` rehearsal steps tell which neurons must stay silent [hao2023srp].
+
+    For a network trained with QCFS, as its authors use it; any other is taken too.
+    """
+    return Method(scale=scale, initial=Half(), rehearsal=Residual(steps))
+
+
+def cos(steps: int = 4, scale: Scale = Learned()) -> Method:
+    """Calibrated offset spikes: `steps` rehearsal steps shift each start by one spike; our reconstruction [hao2023cos].
+
+    For a network trained with QCFS, as its authors use it; any other is taken too.
+    """
+    return Method(scale=scale, initial=Half(), rehearsal=COS(steps))
+
+
+def wait(steps: int = 4, letters: int = 1) -> Method:
+    """Accumulate, then fire: each layer waits for all T inputs; thresholds for T * letters levels [hao2025parallel].
+
+    Our reconstruction, with the bias per channel of [li2021calibration].
+    """
+    return Method(
+        scale=MinMSE(steps * letters),
+        initial=Half(),
+        alphabet=sent(letters),
+        gate=Wait(),
+        correction=ChannelBias(steps),
+    )
+
+
+def mth(steps: int = 4, bits: int = 4) -> Method:
+    """One signed power of two a step, at most: multi-threshold neurons, Gaussian thresholds [huang2025differential]."""
+    letters = power_of_two(bits)
+    scale = GaussianMSE(steps * round(letters.ceiling / letters.unit))
+    return Method(scale=scale, alphabet=letters, gate=SentCharge(letters.letters))
+
+
+def dcgs(steps: int = 4, bits: int = 4) -> Method:
+    """Differential coding: `mth` whose messages are changes of the mean that readers hold [huang2025differential]."""
+    return replace(mth(steps, bits), link=Differential())
+
+
 def best(steps: int = 4, letters: int = 3) -> Method:
     """The strongest training-free composition we know for a budget: `steps` time steps, letters up to `letters`.
 
@@ -98,7 +161,8 @@ def best(steps: int = 4, letters: int = 3) -> Method:
 NAMED: dict[str, Callable[..., Method]] = {
     made.__name__: made
     for made in (
-        max_norm, constant, percentile, opi, msat, msat_resnet20, msat_resnet20_cifar10, dtif, burst, qcfs, snm, best,
+        max_norm, constant, percentile, opi, msat, msat_resnet20, msat_resnet20_cifar10, dtif, burst, qcfs, snm, snnc,
+        ftbc, ltb, srp, cos, wait, mth, dcgs, best,
     )
 }  # fmt: skip
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -12,10 +11,17 @@ from torch import Tensor, nn
 
 from . import ops
 from .errors import InputError
+from .gate import Wait
 from .graph import Graph, Node
 from .inputs import count, each, named, tensors
-from .membrane import Tensors
-from .neuron import Emission, Neuron
+from .link import Rate
+from .membrane import Membrane, Tensors
+from .neuron import Emission, Neuron, init, rest
+
+EXPONENTS = {"theta0_exponent": "theta0", "v0_exponent": "v0"}
+"""What is learned of a tensor that must keep its sign, and which: 0 leaves it as it is."""
+LEARNED = ("weight", "bias", "scale", "leak", *EXPONENTS)
+"""The tensors of a node that are parameters; the others are buffers."""
 
 
 class State(NamedTuple):
@@ -74,23 +80,30 @@ class SpikingNet(nn.Module):
     A network with several inputs takes a tuple or a dict of such xs, one with several answers gives them as its source
     does. What is constant in time is computed once. Weights and neuron tensors are in `state_dict` under the names of
     the source network. There is no hidden state: two calls give the same answer. `provenance` says how it was made.
+
+    In training batch norm and dropout act, over all steps of a batch at once. recompute: a neuron keeps only its drives
+    for the backward pass and runs again there; False keeps all that lies between, which is faster and larger.
     """
 
     def __init__(self, graph: Graph, provenance: dict[str, Any] | None = None) -> None:
         super().__init__()
-        self.provenance = provenance or {}
-        self.graph_nodes = tuple(replace(node, op=ops.in_time(node.op)) for node in graph.nodes)
+        self.provenance, self.recompute = provenance or {}, True
+        self.graph_nodes = graph.nodes
         self.output, self.inputs = graph.output, graph.inputs
         self._spent, self._sparse = graph.spent(), _sparse(self.graph_nodes)
         self._largest = max(math.prod(node.shape) for node in graph.nodes)
         self.nodes = nn.Module()
+        own: dict[int, Tensor] = {}  # one tensor at several call sites stays one
         for name, weights in graph.tensors.items():
             holder = _holder(self.nodes, name)
             for key, value in weights.items():
-                if key in ("weight", "bias", "scale"):
-                    holder.register_parameter(key, nn.Parameter(value.clone()))
+                tensor = own.setdefault(id(value), value.detach().clone())
+                if key in LEARNED:
+                    if not isinstance(tensor, nn.Parameter):
+                        tensor = own[id(value)] = nn.Parameter(tensor)
+                    holder.register_parameter(key, tensor)
                 else:
-                    holder.register_buffer(key, value.clone())
+                    holder.register_buffer(key, tensor)
 
     def forward(self, xs: Any, state: State | None = None) -> tuple[Any, State]:
         return self.run(xs, state)
@@ -102,16 +115,21 @@ class SpikingNet(nn.Module):
         values = named(xs, list(self.inputs))
         for name, drive in values.items():
             self.check(name, drive, state)
+        if state is None and self.rehearsal:
+            state = self.rehearsed(xs)
         memory: dict[str, Any] = {}
         for node, done in zip(self.graph_nodes, self._spent, strict=True):
             inputs, weights, emission = [values[name] for name in node.inputs], self.weights(node.name), None
             before = state.memory[node.name] if state and node.name in state.memory else None
             if isinstance(node.op, ops.Spike):
-                emission, memory[node.name] = node.op.scan(weights, inputs[0], before)
-                letters, amplitude = emission
-                ys = (letters if node.op.letters else letters * amplitude).to(inputs[0].dtype)
+                emission, memory[node.name] = node.op.scan(weights, inputs[0], before, self.recompute)
+                ys = node.op.emitted(emission, inputs[0].dtype, before)
             elif isinstance(node.op, ops.Difference):
                 ys, memory[node.name] = node.op.scan(weights, inputs, before)
+            elif isinstance(node.op, ops.Pulse):
+                ys = node.op.over(inputs[0])
+            elif self.training and isinstance(node.op, ops.TRAINED):
+                ys = node.op.trained(weights, inputs[0])
             else:
                 ys = over_time(node.op.on_events if node.name in self._sparse else node.op, weights, inputs)
             values[node.name] = ys
@@ -121,16 +139,65 @@ class SpikingNet(nn.Module):
                 del values[name]
         return self.readout(each(values.__getitem__, self.output), state, memory)
 
+    def rehearsed(self, xs: Any, visit: Callable[[Visit], None] | None = None) -> State:
+        """The state at birth for the inputs `xs` `[T, N, ...]`: what neurons that rehearse learn of their first step,
+        held for `rehearsal` steps. No step of the run is done; `visit` sees the rehearsal.
+        """
+        seen: dict[str, Visit] = {}
+
+        def keep(shown: Visit) -> None:
+            if shown.emission is not None and shown.node.op.neuron.rehearsal.steps:
+                seen[shown.node.name] = shown
+            if visit:
+                visit(shown)
+
+        held = each(lambda part: constant(part[0], self.rehearsal), xs)
+        self.run(held, State(0, {}, None), keep)
+        return State(0, {name: self._born(shown) for name, shown in seen.items()}, None)
+
+    def _born(self, shown: Visit) -> Membrane:
+        """The memory of a spiking layer at birth, after its rehearsal."""
+        assert shown.emission is not None
+        neuron, tensors = shown.node.op.neuron, self.tensors(shown.node.name)
+        m = init(neuron, tensors, shown.xs[0][0])
+        xs = tensors.corrected(shown.xs[0], m.t)[: neuron.rehearsal.steps].to(m.v.dtype)
+        ys = (shown.emission.letters * shown.emission.amplitude)[: neuron.rehearsal.steps]
+        return m._replace(v=neuron.rehearsal.start(m.v, rest(neuron, tensors.theta0), xs, ys))
+
+    @property
+    def rehearsal(self) -> int:
+        """How many steps the network rehearses on each input before it runs; 0 for most."""
+        return max((neuron.rehearsal.steps for _, neuron in self.sites()), default=0)
+
+    @property
+    def waiting(self) -> int:
+        """How many neurons in a row wait for all of their input: each delays the answer by all steps of the run."""
+        rows: dict[str, int] = {}
+        for node in self.graph_nodes:
+            waits = isinstance(node.op, ops.Spike) and isinstance(node.op.neuron.gate, Wait)
+            rows[node.name] = max((rows.get(name, 0) for name in node.inputs), default=0) + waits
+        return max(rows.values(), default=0)
+
     def present(
-        self, x: Any, steps: int, visit: Callable[[Visit], None] | None = None, chunk: int | None = None
+        self,
+        x: Any,
+        steps: int,
+        visit: Callable[[Visit], None] | None = None,
+        chunk: int | None = None,
+        rehearsing: Callable[[Visit], None] | None = None,
     ) -> Iterator[Any]:
         """Constant coding of `x` `[N, ...]`, `chunk` steps at a time to bound memory: the `ys` of each piece.
 
-        By itself a piece is as long as the largest layer stays near 2 million numbers, which also is fastest on a CPU.
+        By itself a piece is as long as the largest layer stays near 2 million numbers, which also is fastest on a CPU,
+        but not so short that a layer sees fewer than 8 samples at once, of all its steps.
         """
-        if chunk is None:
-            chunk = max(1, 2_000_000 // (self._largest * count(x)))
-        xs, state = each(lambda part: constant(part, steps), x), None
+        if self.waiting:
+            chunk = steps
+        elif chunk is None:
+            chunk = max(1, 8 // count(x), 2_000_000 // (self._largest * count(x)))
+        chunk = max(1, chunk // self.block) * self.block
+        xs = each(lambda part: constant(part, steps), x)
+        state = self.rehearsed(xs, rehearsing) if self.rehearsal else None
         for start in range(0, steps, chunk):
             stop = start + chunk
             ys, state = self.run(each(lambda part, a=start, b=stop: part[a:b], xs), state, visit)
@@ -154,7 +221,8 @@ class SpikingNet(nn.Module):
 
     def readout(self, ys: Any, state: State | None, memory: dict[str, Any]) -> tuple[Any, State]:
         """The mean of the outputs up to each step."""
-        t, totals = (state.t, list(tensors(state.total))) if state else (0, [None for _ in tensors(ys)])
+        begun = state is not None and state.total is not None
+        t, totals = (state.t, list(tensors(state.total))) if begun else (0, [None for _ in tensors(ys)])
         found = [_means(part, before, t) for part, before in zip(tensors(ys), totals, strict=True)]
         means, sums = ({name: pair[k] for name, pair in zip(tensors(self.output), found, strict=True)} for k in (0, 1))
         steps = len(next(tensors(ys)))
@@ -167,7 +235,8 @@ class SpikingNet(nn.Module):
             module = module._modules.get(part) if module is not None else None
         if module is None:
             return {}
-        return {k: v for k, v in (*module._parameters.items(), *module._buffers.items()) if v is not None}
+        held = {k: v for k, v in (*module._parameters.items(), *module._buffers.items()) if v is not None}
+        return grown(held) if any(key in held for key in EXPONENTS) else held
 
     def tensors(self, name: str) -> Tensors:
         """The tensors of the neurons of a spiking layer."""
@@ -189,6 +258,11 @@ class SpikingNet(nn.Module):
             tensors={name: weights for name, weights in tensors.items() if weights},
         )
 
+    @property
+    def block(self) -> int:
+        """How many sub-steps make one step; more than 1 in a lowered network, which runs in whole blocks."""
+        return max((node.op.block for node in self.graph_nodes if isinstance(node.op, ops.Spike)), default=1)
+
     def check(self, name: str, xs: Tensor, state: State | None) -> None:
         """Refuse what is no input of this network before anything runs."""
         shape, numbers = self.inputs[name], self.embeds(name)
@@ -205,6 +279,12 @@ class SpikingNet(nn.Module):
                 why="the network was converted for samples of that shape",
                 instead="rheobase.constant(x, steps=8) for static x [N, ...]",
             )
+        if len(xs) % self.block:
+            raise InputError(
+                f"the {name} has {len(xs)} sub-steps, and a step of this network is {self.block} of them",
+                why="a lowered network runs in whole steps",
+                instead=f"rheobase.constant(x, steps={-(-len(xs) // self.block) * self.block})",
+            )
         dtype = next((p.dtype for p in self.parameters()), xs.dtype)
         if numbers and xs.is_floating_point():
             raise InputError(f"the {name} is {xs.dtype}", why="an embedding reads whole numbers", instead="xs.long()")
@@ -212,7 +292,7 @@ class SpikingNet(nn.Module):
             raise InputError(
                 f"the {name} is {xs.dtype}, the network is {dtype}", why="mixed dtypes round", instead=f"xs.to({dtype})"
             )
-        if state is not None and count(state.total) != xs.shape[1]:
+        if state is not None and state.total is not None and count(state.total) != xs.shape[1]:
             raise InputError(
                 f"the state is of {count(state.total)} samples, the {name} of {xs.shape[1]}",
                 why="a state belongs to the samples it was made with",
@@ -234,6 +314,12 @@ def _means(ys: Tensor, total: Tensor | None, t: int) -> tuple[Tensor, Tensor]:
     return torch.stack(means), total
 
 
+def grown(held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a node whose learned exponents are applied: `theta0 exp(theta0_exponent)`, positive for any."""
+    kept = {k: v for k, v in held.items() if k not in EXPONENTS}
+    return kept | {of: held[of] * held[key].exp() for key, of in EXPONENTS.items() if key in held}
+
+
 def _holder(root: nn.Module, name: str) -> nn.Module:
     """The submodule of a dotted name, made where it is missing."""
     for part in name.split("."):
@@ -249,7 +335,8 @@ def _sparse(nodes: tuple[Node, ...]) -> set[str]:
     events: set[str] = set()
     for node in nodes:
         passes = isinstance(node.op, carriers) or (isinstance(node.op, ops.Difference) and node.op.exact)
-        if isinstance(node.op, ops.Spike) or (passes and events.issuperset(node.inputs)):
+        spikes = isinstance(node.op, ops.Spike) and isinstance(node.op.neuron.link, Rate)
+        if spikes or (passes and events.issuperset(node.inputs)):
             events.add(node.name)
     return {node.name for node in nodes if isinstance(node.op, ops.Conv) and events.issuperset(node.inputs)}
 

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from .alphabet import Alphabet, binary
 from .errors import InputError
-from .gate import Gate, Open
-from .leak import Leak
+from .gate import Gate, Open, Wait
+from .leak import Charge, Leak
+from .link import Link, Rate
 from .membrane import Membrane, Tensors
+from .rehearsal import Rehearsal, Unrehearsed
 from .reset import Reset, Subtract
 from .spec import require, spec
+from .surrogate import Compared, Surrogate
 from .threshold import Fixed, Threshold
 
 
@@ -28,7 +31,10 @@ class Neuron:
     alphabet: Alphabet = binary
     reset: Reset = Subtract()
     gate: Gate = Open()
-    leak: Leak = Leak()
+    leak: Charge = Leak()
+    surrogate: Surrogate | None = None
+    link: Link = Rate()
+    rehearsal: Rehearsal = Unrehearsed()
 
 
 class Emission(NamedTuple):
@@ -46,7 +52,7 @@ def init(neuron: Neuron, tensors: Tensors, x: Tensor) -> Membrane:
     dtype = torch.promote_types(x.dtype, torch.float32)
     v = tensors.v0.to(dtype).expand(x.shape).clone()
     t = torch.zeros((), dtype=torch.int64, device=x.device)
-    return Membrane(v, t, neuron.threshold.born(v), neuron.gate.born(v))
+    return Membrane(v, t, neuron.threshold.born(v), neuron.gate.born(v), neuron.link.born(v))
 
 
 def fire(neuron: Neuron, tensors: Tensors, x: Tensor, m: Membrane) -> tuple[Emission, Membrane]:
@@ -58,24 +64,29 @@ def fire(neuron: Neuron, tensors: Tensors, x: Tensor, m: Membrane) -> tuple[Emis
     gate        s'     = gate(s, m)
     reset       v'     = reset(u, s' * theta)   (s * theta behind a gate that loses what it stops)
     emit        y      = s' * theta             (here still as the pair of s' and theta)
+
+    Backward the surrogate stands for the derivative of fire; without one no gradient passes it.
     """
-    x = x.to(m.v.dtype)
-    u = neuron.leak.charge(m.v, x)
+    x = neuron.link.news(x.to(m.v.dtype), m.link)
+    u = neuron.leak.charge(m.v, x, tensors.leak)
     theta0 = tensors.theta0.to(m.v.dtype)
     theta = neuron.threshold.theta(theta0, x, m)
-    s = neuron.alphabet.fire(u / theta)
+    compared = Compared(u / theta, neuron.alphabet, neuron.surrogate, not neuron.reset.detach)
+    s = compared.letters()
     amplitude = neuron.threshold.amplitude(theta0, theta)
     unit = amplitude if neuron.threshold.graded else 1.0
     passed = neuron.gate(s, tensors, m, unit)
-    v = neuron.reset(u, (passed if neuron.gate.keeps else s) * theta)
-    memory = neuron.threshold.remember(m.threshold, v), neuron.gate.remember(m.gate, passed * unit)
-    return Emission(passed, amplitude), Membrane(v, m.t + 1, *memory)
+    v = neuron.reset(u, (passed if neuron.gate.keeps else s) * theta, compared)
+    link = neuron.link.remember(m.link, passed, amplitude, m.t)
+    gate = neuron.gate.remember(m.gate, neuron.link.stands(passed * unit, link, amplitude))
+    return Emission(passed, amplitude), Membrane(v, m.t + 1, neuron.threshold.remember(m.threshold, v), gate, link)
 
 
 def step(neuron: Neuron, tensors: Tensors, x: Tensor, m: Membrane) -> tuple[Tensor, Membrane]:
     """`(y, m')`: one step, its emission in activation units and in the dtype of the drive."""
-    (letters, amplitude), m = fire(neuron, tensors, tensors.corrected(x[None], m.t)[0], m)
-    return (letters * amplitude).to(x.dtype), m
+    emission, after = fire(neuron, tensors, drives(neuron, tensors, x[None], m.t)[0], m)
+    one = Emission(emission.letters[None], emission.amplitude)
+    return received(neuron, one, m)[0].to(x.dtype), after
 
 
 def scan(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None = None) -> tuple[Tensor, Membrane]:
@@ -87,8 +98,8 @@ def scan(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None = None
     >>> ys.flatten().tolist(), m.v.item()
     ([0.0, 1.0, 0.0, 0.0], 0.5)
     """
-    (letters, amplitude), m = emissions(neuron, tensors, xs, m)
-    return (letters * amplitude).to(xs.dtype), m
+    emission, after = emissions(neuron, tensors, xs, m)
+    return received(neuron, emission, m).to(xs.dtype), after
 
 
 def emissions(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None = None) -> tuple[Emission, Membrane]:
@@ -98,7 +109,7 @@ def emissions(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None =
     """
     m = begin(neuron, tensors, xs, m)
     letters, amplitudes = [], []
-    for x in tensors.corrected(xs, m.t).unbind(0):
+    for x in drives(neuron, tensors, xs, m.t).unbind(0):
         emission, m = fire(neuron, tensors, x, m)
         letters.append(emission.letters)
         amplitudes.append(emission.amplitude)
@@ -114,6 +125,12 @@ def begin(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> M
             why="the first axis is time",
             instead="rheobase.constant(x, steps) repeats x [N, ...] for `steps` steps",
         )
+    if isinstance(neuron.gate, Wait) and m is not None and int(m.t) > 0:
+        raise InputError(
+            "a neuron that waits cannot go on with a run",
+            why="all its letters have left: what came later would be the input of another run",
+            instead="one run of all steps",
+        )
     m = init(neuron, tensors, xs[0]) if m is None else m
     if m.v.shape != xs.shape[1:]:
         raise InputError(
@@ -122,6 +139,24 @@ def begin(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> M
             instead="pass no memory to start new samples",
         )
     return m
+
+
+def drives(neuron: Neuron, tensors: Tensors, xs: Tensor, t: Tensor) -> Tensor:
+    """The drives `[T, N, ...]` of the steps from t on as the neuron meets them: corrected, and gathered if it waits."""
+    xs = tensors.corrected(xs, t)
+    return neuron.gate.gathered(xs) if isinstance(neuron.gate, Wait) else xs
+
+
+def received(neuron: Neuron, emission: Emission, before: Membrane | None, letters: bool = False) -> Tensor:
+    """What the readers of a run that began with the memory `before` receive, `[T, N, ...]`, in activation units.
+
+    letters: in letters instead, where their worth is folded into what reads them.
+    """
+    ys = emission.letters if letters else emission.letters * emission.amplitude
+    if before is None or not before.link:
+        return neuron.link.received(ys, None, 0)
+    mean = before.link[0]
+    return neuron.link.received(ys, mean / emission.amplitude if letters else mean, int(before.t))
 
 
 def in_time(steps: list[Tensor]) -> Tensor:
@@ -138,4 +173,4 @@ def rest(neuron: Neuron, theta0: Tensor) -> Tensor:
 def rheobase(neuron: Neuron, theta0: Tensor) -> Tensor:
     """The smallest constant drive that ever makes the neuron fire from v = 0: `theta * (1 - beta)`, 0 for IF."""
     require(isinstance(neuron.threshold, Fixed), "the rheobase has a closed form for a Fixed threshold only")
-    return rest(neuron, theta0) * neuron.alphabet.levels[0] * (1 - neuron.leak.beta)
+    return neuron.leak.rheobase(rest(neuron, theta0) * neuron.alphabet.levels[0])

@@ -15,7 +15,7 @@ from .kernels import choose
 from .limit import Passed, clip, top
 from .membrane import Tensors
 from .network import SpikingNet, constant
-from .neuron import Neuron, rest
+from .neuron import Neuron, received, rest
 
 SATURATED = 0.01
 """A channel is saturated if more than this share of its values is clipped."""
@@ -63,8 +63,9 @@ def even(neuron: Neuron, tensors: Tensors, drive: Tensor, steps: int) -> Tensor:
     total, memory, chunk = torch.zeros_like(drive, dtype=torch.float64), None, max(1, 2_000_000 // drive.numel())
     for at in range(0, steps, chunk):
         xs = constant(drive, min(chunk, steps - at))
-        (letters, amplitude), memory = choose(neuron, tensors, xs).run(neuron, tensors, xs, memory)
-        total += (letters * amplitude).sum(0, dtype=torch.float64)
+        emission, after = choose(neuron, tensors, xs).run(neuron, tensors, xs, memory)
+        total += received(neuron, emission, memory).sum(0, dtype=torch.float64)
+        memory = after
     return total / steps
 
 

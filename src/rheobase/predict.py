@@ -51,6 +51,7 @@ def predict(snn: SpikingNet, x: Any, max_steps: int = 8, exit: EarlyExit | None 
     """
     require(max_steps >= 1, f"max_steps={max_steps} is no number of steps", instead="max_steps=8")
     with context("predict"), torch.inference_mode():
+        refuse_waiting(snn)
         check_inputs(x, "x")
         left, state = torch.arange(count(x)), None
         found, taken = None, torch.full((count(x),), max_steps)
@@ -68,6 +69,16 @@ def predict(snn: SpikingNet, x: Any, max_steps: int = 8, exit: EarlyExit | None 
                 left, x, state = left[~done], each(lambda part, stay=~done: part[stay], x), state.of(~done)
         assert found is not None
         return Prediction(found, taken)
+
+
+def refuse_waiting(snn: SpikingNet) -> None:
+    """InputError for a network whose neurons wait for the whole run: a prefix of it is no answer."""
+    if snn.waiting:
+        raise InputError(
+            "the network has no answer before its last step",
+            why="its neurons wait for all of their input before they fire",
+            instead="rheobase.evaluate(snn, loader, steps), or a method without Wait",
+        )
 
 
 def calibrate_exit(
@@ -89,6 +100,7 @@ def calibrate_exit(
     """
     require(0 < risk < 1 and 0 < certainty < 1, f"risk={risk} and certainty={certainty} must lie in (0, 1)")
     with context("calibrate_exit"), torch.inference_mode():
+        refuse_waiting(snn)
         sure, agree = [], []
         for x in images(batches):
             ys = torch.cat(list(snn.present(x, max_steps))).cpu()

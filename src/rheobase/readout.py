@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .spec import require, spec
+
+
+@spec(kw_only=False)
+class Delayed:
+    """The mean of the outputs from step `from_step` on: those before spikes reach the last layer do not count.
+
+        a(t) = (t m(t) - (d - 1) m(d - 1)) / (t - d + 1),       m(t) = mean of outputs 1..t,   d = from_step <= t
+
+    `Delayed(1)` is the mean of all steps, what a network answers by itself. Before step d there is no answer. It costs
+    nothing, and pays where many layers fire late. Source: the delayed evaluation of [bu2025inference].
+
+    >>> outputs = torch.tensor([4.0, 1.0, 2.0, 3.0]).reshape(4, 1, 1)
+    >>> means = outputs.cumsum(0) / torch.arange(1.0, 5).reshape(4, 1, 1)
+    >>> Delayed(2).read(means).flatten().tolist()
+    [nan, 1.0, 1.5, 2.0]
+    """
+
+    from_step: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.from_step >= 1, f"Delayed({self.from_step}) is before the first step", instead="Delayed(1)")
+
+    def read(self, ys: Tensor) -> Tensor:
+        """The answers `[T, N, ...]` of a run from its means up to each step `[T, N, ...]`; NaN before the first."""
+        d = self.from_step
+        if d == 1:
+            return ys
+        t = torch.arange(1, len(ys) + 1, device=ys.device, dtype=ys.dtype).reshape(-1, *(1,) * (ys.ndim - 1))
+        before = (d - 1) * ys[d - 2] if len(ys) >= d else torch.zeros_like(ys[0])
+        return torch.where(t >= d, (t * ys - before) / (t - d + 1).clamp(min=1), torch.nan)
 
 
 @spec(kw_only=False)

@@ -16,7 +16,7 @@ from .kernels import choose
 from .membrane import Membrane, Tensors
 from .method import Method
 from .network import SpikingNet, Visit, constant, over_time
-from .neuron import rest
+from .neuron import received, rest
 from .observe import images
 from .reset import Subtract
 from .threshold import MSAT
@@ -100,8 +100,8 @@ def correct(
                 drives = inputs[0]
                 if method.correction.steps:
                     parts["bias"] = _bias(method, Tensors(**parts), drives, ann[node.name])
-                emission, _ = ops.Spike(neuron=method.neuron).scan(parts, drives, None)
-                snn[node.name] = (emission.letters * emission.amplitude).to(dtype)
+                spike = ops.Spike(neuron=method.neuron)
+                snn[node.name] = spike.emitted(spike.scan(parts, drives, None)[0], dtype)
                 if progress:
                     progress(count(x))
             elif isinstance(op := ops.in_time(node.op), ops.Difference):
@@ -133,9 +133,9 @@ def _bias(method: Method, parts: Tensors, drives: Tensor, answer: Tensor) -> Ten
         added = bias.to(xs.dtype).reshape(shape)
         for part, m in zip(xs.split(pieces, 1), memories, strict=True):
             corrected = part + added
-            (letters, amplitude), m = choose(neuron, parts, corrected).run(neuron, parts, corrected, m)
-            total += (letters * amplitude).sum((0, *(d + 1 for d in others))).double()
-            after.append(m)
+            emission, after_run = choose(neuron, parts, corrected).run(neuron, parts, corrected, m)
+            total += received(neuron, emission, m).sum((0, *(d + 1 for d in others))).double()
+            after.append(after_run)
         return total * (len(target) / answer.numel()), after
 
     def solve(xs: Tensor, memories: list[Membrane | None], goal: Tensor) -> Tensor:

@@ -12,10 +12,12 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from ..alphabet import Alphabet
-from ..gate import Open, SentCharge, SpikeConfidence
+from ..alphabet import Alphabet, burst
+from ..gate import Open, SentCharge, SpikeConfidence, Wait
+from ..leak import Leak
+from ..link import Rate
 from ..membrane import Membrane, Tensors
-from ..neuron import Emission, Neuron, begin
+from ..neuron import Emission, Neuron, begin, drives
 from ..reset import Subtract, ToValue
 from ..threshold import DTIF, MSAT, Exponential, Fixed, Ramp, Reciprocal
 
@@ -50,11 +52,17 @@ def declines(neuron: Neuron, tensors: Tensors | None = None, xs: Tensor | None =
     if not isinstance(neuron.threshold, (Fixed, MSAT, DTIF)):
         return f"it knows no {type(neuron.threshold).__name__} threshold"
     if not isinstance(neuron.reset, (Subtract, ToValue)) or not isinstance(
-        neuron.gate, (Open, SentCharge, SpikeConfidence)
+        neuron.gate, (Open, SentCharge, SpikeConfidence, Wait)
     ):
         return "it knows no such reset or gate"
+    if not isinstance(neuron.leak, Leak) or (isinstance(neuron.reset, ToValue) and neuron.reset.at != "first"):
+        return "it knows no such leak, or no hard reset at the full threshold"
+    if neuron.alphabet.greedy and not neuron.alphabet.counts:
+        return "it knows no cascade whose letters are no count"
     if isinstance(neuron.gate, SentCharge) and neuron.gate.letters:
         return "it takes back whole letters only"
+    if not isinstance(neuron.link, Rate):
+        return "it knows rates only"
     if xs is None or tensors is None:
         return ""
     if xs.device.type != "cpu" or xs.dtype != torch.float32:
@@ -83,7 +91,7 @@ def _dense(x: Tensor) -> bool:
 def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tuple[Emission, Membrane]:
     """`emissions` of the law in one pass over `xs` `[T, N, ...]`."""
     m = begin(neuron, tensors, xs, m)
-    xs = tensors.corrected(xs, m.t)
+    xs = drives(neuron, tensors, xs, m.t)
     steps, shape, size = len(xs), xs.shape[1:], xs[0].numel()
     layout = (size, *xs.stride()[1:])
     letters = torch.empty_strided(xs.shape, layout)
@@ -103,7 +111,7 @@ def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tup
         int(m.t),
         *_rule(neuron),
         *_alphabet(neuron.alphabet),
-        neuron.leak.beta,
+        neuron.leak.beta if isinstance(neuron.leak, Leak) else 1.0,
         isinstance(neuron.reset, ToValue),
         neuron.reset.value if isinstance(neuron.reset, ToValue) else 0.0,
     )
@@ -142,6 +150,8 @@ def _rule(neuron: Neuron) -> tuple[int, list[float], bool]:
 
 def _alphabet(alphabet: Alphabet) -> tuple[int, list[float], list[float], bool, bool]:
     """Binary, uniform or a table; its levels and heights; whether it has signs, and a floor."""
+    if alphabet.counts:
+        alphabet = burst(int(alphabet.ceiling))
     kind = 2 if not alphabet.uniform else 1 if alphabet.signed or len(alphabet.levels) > 1 else 0
     return kind, list(alphabet.levels), list(alphabet.heights), alphabet.signed, alphabet.floor
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..kernels import choose
 from ..membrane import Membrane, Tensors
-from ..neuron import Emission, Neuron
+from ..neuron import Emission, Neuron, received
+from ..recompute import run
 from ..spec import spec
 from .op import Weights
 
@@ -45,15 +45,41 @@ class Rectify:
 
 @spec
 class Spike:
-    """A population of neurons. `letters`: theta is folded into what reads it, so the letter itself travels."""
+    """A population of neurons.
+
+    letters: theta is folded into what reads it, so the letter itself travels. block: sub-steps of a step, in which a
+    letter of s units leaves as single spikes in the first s; the neuron sums up a block and fires at its end.
+    """
 
     neuron: Neuron
     letters: bool = False
+    block: int = 1
 
     def __call__(self, weights: Weights, *xs: Tensor) -> Tensor:
-        raise TypeError("a neuron has memory: it runs by scan")
+        """The first step after birth."""
+        return self.emitted(self.scan(weights, xs[0].unsqueeze(0), None)[0], xs[0].dtype)[0]
 
-    def scan(self, weights: Weights, xs: Tensor, memory: Membrane | None) -> tuple[Emission, Membrane]:
+    def scan(
+        self, weights: Weights, xs: Tensor, memory: Membrane | None, recompute: bool = True
+    ) -> tuple[Emission, Membrane]:
         """The letters `[T, N, ...]` and what each is worth, by the first kernel that takes the neuron."""
         tensors = Tensors(**{name: weights[name] for name in Tensors._fields if name in weights})
-        return choose(self.neuron, tensors, xs).run(self.neuron, tensors, xs, memory)
+        if self.block == 1:
+            return run(self.neuron, tensors, xs, memory, recompute)
+        emission, memory = run(self.neuron, tensors, xs.unflatten(0, (-1, self.block)).sum(1), memory, recompute)
+        return self.serial(emission), memory
+
+    def serial(self, emission: Emission) -> Emission:
+        """The letters `[T, N, ...]` as spikes of one unit in sub-steps `[T * block, N, ...]`."""
+        (letters, worth), unit = emission, self.neuron.alphabet.unit
+        spikes = [
+            letters.sign() * unit * (letters.abs() > (j + 0.5) * unit).to(letters.dtype) for j in range(self.block)
+        ]
+        graded = self.neuron.threshold.graded
+        return Emission(
+            torch.stack(spikes, 1).flatten(0, 1), worth.repeat_interleave(self.block, 0) if graded else worth
+        )
+
+    def emitted(self, emission: Emission, dtype: torch.dtype, before: Membrane | None = None) -> Tensor:
+        """What the readers receive in a run that began with `before`: letters, or what they are worth."""
+        return received(self.neuron, emission, before, self.letters).to(dtype)
