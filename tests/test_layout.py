@@ -19,7 +19,7 @@ RANKS = (
     "inputs modules ops.op ops.synapses ops.carriers ops.nonlinear ops.training ops.activations ops graph fold",
     "readout method methods network store",
     "readers.call readers.synapses readers.neurons readers.activations readers.pools readers.shapes readers.attention readers",
-    "capture trace observe spiking",
+    "capture trace observe spiking trainable",
     "preflight refine message lower",
     "convert",
     "energy measure evaluate predict",
@@ -27,8 +27,11 @@ RANKS = (
     "quantise search table plot cite",
     "data.source data.places data.pictures data.arrays data.hub data.idx data.cifar data.natural data.events",
     "data.recordings data.weights data",
-    "nets.digits nets.cifar_resnet nets.efficientnet_lite nets",
-    "testing checkpoint demo recipes",
+    "nets.architecture nets.plain nets.spiking_resnet nets.digits nets.cifar_resnet nets.efficientnet_lite nets",
+    "training.objective training.optimiser training.schedule training.chance training.augment training.mix",
+    "training.randaugment training.ema training.journal training.config training.snapshot training.feed",
+    "training.score training.model training train",
+    "testing checkpoint demo catalogue recipes",
     "arguments terminal cli",
 )
 ORDER = [name for rank in RANKS for name in rank.split()]
@@ -39,6 +42,7 @@ OPTIONAL = {
     "PIL": {"data.pictures"},
     "datasets": {"data.hub"},
     "tonic": {"data.recordings"},
+    "accelerate": {"train"},
     "scipy": set(),
 }
 """Which modules may import an optional package; recipes may import any."""

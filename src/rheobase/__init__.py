@@ -6,7 +6,7 @@
     curve = rheobase.evaluate(snn, loader, steps=32)
 """
 
-from . import kernels, methods, plot
+from . import data, kernels, methods, plot, training
 from .alphabet import Alphabet, binary, burst, cascade, digits, parallel, power_of_two, signed, ternary
 from .certificate import Certificate
 from .cite import cite
@@ -15,7 +15,15 @@ from .correction import ChannelBias, StepBias, Uncorrected
 from .diagnose import diagnose
 from .diagnosis import Diagnosis
 from .energy import HOROWITZ, Costs
-from .errors import ConversionError, FileError, InputError, MissingExtraError, RheobaseError, SpecError
+from .errors import (
+    ConversionError,
+    FileError,
+    InputError,
+    MissingExtraError,
+    RheobaseError,
+    SpecError,
+    TrainingError,
+)
 from .evaluate import Curve, evaluate
 from .gate import Open, SentCharge, SpikeConfidence, Wait
 from .initial import Half, Uniform, Zero
@@ -50,6 +58,8 @@ from .threshold import (
     Ramp,
     Reciprocal,
 )
+from .train import Trained, train
+from .trainable import trainable
 from .verify import verify
 from .version import VERSION as __version__
 
@@ -119,6 +129,8 @@ __all__ = [
     "Subtract",
     "Tensors",
     "ToValue",
+    "Trained",
+    "TrainingError",
     "Uncorrected",
     "Uniform",
     "Unrehearsed",
@@ -133,6 +145,7 @@ __all__ = [
     "cite",
     "constant",
     "convert",
+    "data",
     "diagnose",
     "digits",
     "evaluate",
@@ -156,5 +169,8 @@ __all__ = [
     "step",
     "ternary",
     "to_json",
+    "train",
+    "trainable",
+    "training",
     "verify",
 ]

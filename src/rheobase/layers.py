@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .alphabet import Alphabet, cascade, parallel
 from .leak import Charge, Leak, LearnedDecay
 from .membrane import Membrane, Tensors
-from .neuron import Neuron
+from .neuron import Neuron, received
 from .recompute import run
 from .reset import Reset, Subtract, ToValue
 from .spec import nearest, require
@@ -68,8 +68,8 @@ class Population(nn.Module):
         return Tensors(theta0, self.v0, leak=getattr(self, "leak", None))
 
     def forward(self, xs: Tensor, memory: Membrane | None = None) -> tuple[Tensor, Membrane]:
-        (letters, amplitude), memory = run(self.neuron, self.tensors, xs, memory, self.recompute)
-        return (letters * amplitude).to(xs.dtype), memory
+        emission, after = run(self.neuron, self.tensors, xs, memory, self.recompute)
+        return received(self.neuron, emission, memory).to(xs.dtype), after
 
     def first(self, x: Tensor) -> Tensor:
         """The emission of the first step after birth, `[N, ...]`: what stands for the layer while a network is read."""

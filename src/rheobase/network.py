@@ -221,8 +221,9 @@ class SpikingNet(nn.Module):
 
     def readout(self, ys: Any, state: State | None, memory: dict[str, Any]) -> tuple[Any, State]:
         """The mean of the outputs up to each step."""
-        begun = state is not None and state.total is not None
-        t, totals = (state.t, list(tensors(state.total))) if begun else (0, [None for _ in tensors(ys)])
+        t, totals = 0, [None for _ in tensors(ys)]
+        if state is not None and state.total is not None:
+            t, totals = state.t, list(tensors(state.total))
         found = [_means(part, before, t) for part, before in zip(tensors(ys), totals, strict=True)]
         means, sums = ({name: pair[k] for name, pair in zip(tensors(self.output), found, strict=True)} for k in (0, 1))
         steps = len(next(tensors(ys)))

@@ -158,7 +158,7 @@ def constants(graph: Graph) -> set[str]:
     """The values that no neuron stands before: under constant coding they are the same at every step."""
     still = set(graph.inputs)
     for node in graph.nodes:
-        if still.issuperset(node.inputs) and not isinstance(node.op, (ops.Rectify, ops.Function)):
+        if still.issuperset(node.inputs) and not isinstance(node.op, (ops.Rectify, ops.Function, ops.Spike)):
             still.add(node.name)
     return still
 

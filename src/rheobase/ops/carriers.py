@@ -123,6 +123,22 @@ class Resize:
 
 
 @spec
+class Pulse:
+    """A constant value in the first of every `block` sub-steps, 0 in the others: what acts once in a step."""
+
+    block: int
+
+    def __call__(self, weights: Weights, *xs: Tensor) -> Tensor:
+        return xs[0]
+
+    def over(self, xs: Tensor) -> Tensor:
+        """`[T * block, N, ...]`, whole blocks."""
+        ys = torch.zeros_like(xs, memory_format=torch.contiguous_format)
+        ys[:: self.block] = xs[:: self.block]
+        return ys
+
+
+@spec
 class Roll:
     """Axes `dims` shifted round by `shifts`."""
 
