@@ -59,6 +59,16 @@ ENTRIES: dict[str, Entry] = {
             "eprint": "2303.04347",
         },
     ),
+    "cubuk2020randaugment": (
+        "inproceedings",
+        {
+            "author": "Cubuk, Ekin D. and Zoph, Barret and Shlens, Jonathon and Le, Quoc V.",
+            "title": "{RandAugment}: Practical Automated Data Augmentation with a Reduced Search Space",
+            "booktitle": "IEEE/CVF Conference on Computer Vision and Pattern Recognition Workshops",
+            "year": "2020",
+            "eprint": "1909.13719",
+        },
+    ),
     "deng2009imagenet": (
         "inproceedings",
         {
@@ -67,6 +77,16 @@ ENTRIES: dict[str, Entry] = {
             "booktitle": "IEEE Conference on Computer Vision and Pattern Recognition",
             "year": "2009",
             "doi": "10.1109/CVPR.2009.5206848",
+        },
+    ),
+    "deng2022tet": (
+        "inproceedings",
+        {
+            "author": "Deng, Shikuang and Li, Yuhang and Zhang, Shanghang and Gu, Shi",
+            "title": "Temporal Efficient Training of Spiking Neural Network via Gradient Re-weighting",
+            "booktitle": "International Conference on Learning Representations",
+            "year": "2022",
+            "eprint": "2202.11946",
         },
     ),
     "diehl2015balancing": (
@@ -78,6 +98,17 @@ ENTRIES: dict[str, Entry] = {
             "booktitle": "International Joint Conference on Neural Networks",
             "year": "2015",
             "doi": "10.1109/IJCNN.2015.7280696",
+        },
+    ),
+    "fang2021sew": (
+        "inproceedings",
+        {
+            "author": "Fang, Wei and Yu, Zhaofei and Chen, Yanqi and Huang, Tiejun and Masquelier, Timoth\\'{e}e "
+            "and Tian, Yonghong",
+            "title": "Deep Residual Learning in Spiking Neural Networks",
+            "booktitle": "Advances in Neural Information Processing Systems",
+            "year": "2021",
+            "eprint": "2102.04159",
         },
     ),
     "he2024msat": (
@@ -113,6 +144,16 @@ ENTRIES: dict[str, Entry] = {
             "pages": "10--14",
             "year": "2014",
             "doi": "10.1109/ISSCC.2014.6757323",
+        },
+    ),
+    "hu2024ms": (
+        "article",
+        {
+            "author": "Hu, Yifan and Deng, Lei and Wu, Yujie and Yao, Man and Li, Guoqi",
+            "title": "Advancing Spiking Neural Networks Toward Deep Residual Learning",
+            "journal": "IEEE Transactions on Neural Networks and Learning Systems",
+            "year": "2024",
+            "eprint": "2112.08954",
         },
     ),
     "lecun1998gradient": (
@@ -157,6 +198,16 @@ ENTRIES: dict[str, Entry] = {
             "title": "Learn then Test: Calibrating Predictive Algorithms to Achieve Risk Control",
             "journal": "arXiv preprint arXiv:2110.01052",
             "year": "2021",
+        },
+    ),
+    "loshchilov2017sgdr": (
+        "inproceedings",
+        {
+            "author": "Loshchilov, Ilya and Hutter, Frank",
+            "title": "{SGDR}: Stochastic Gradient Descent with Warm Restarts",
+            "booktitle": "International Conference on Learning Representations",
+            "year": "2017",
+            "eprint": "1608.03983",
         },
     ),
     "maas2011imdb": (
@@ -414,6 +465,17 @@ ENTRIES: dict[str, Entry] = {
             "year": "2024",
             "doi": "10.1007/978-3-031-72890-7_10",
             "eprint": "2403.18388",
+        },
+    ),
+    "yun2019cutmix": (
+        "inproceedings",
+        {
+            "author": "Yun, Sangdoo and Han, Dongyoon and Oh, Seong Joon and Chun, Sanghyuk and Choe, Junsuk "
+            "and Yoo, Youngjoon",
+            "title": "{CutMix}: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+            "booktitle": "IEEE/CVF International Conference on Computer Vision",
+            "year": "2019",
+            "eprint": "1905.04899",
         },
     ),
 }

@@ -20,12 +20,16 @@ class Source(Protocol):
     the reading of a sample takes, for a random crop out of a large picture.
     """
 
-    y: Tensor
-    classes: int
-    unit: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
+    @property
+    def y(self) -> Tensor: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def unit(self) -> float: ...
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+    @property
+    def std(self) -> tuple[float, ...]: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property
