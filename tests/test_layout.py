@@ -15,7 +15,7 @@ RANKS = (
     "version errors spec files",
     "membrane histogram alphabet surrogate threshold scale initial reset gate leak link rehearsal correction",
     "neuron",
-    "kernels.cpu kernels.reference kernels recompute layers",
+    "kernels.cpu kernels.reference kernels recompute layers relatives",
     "inputs modules ops.op ops.synapses ops.carriers ops.nonlinear ops.training ops.activations ops graph fold",
     "readout method methods network store",
     "readers.call readers.synapses readers.neurons readers.activations readers.pools readers.shapes readers.attention readers",
@@ -24,7 +24,7 @@ RANKS = (
     "convert",
     "energy measure evaluate predict",
     "samples balance limit certificate independence verify worth diagnosis parts remedy diagnose",
-    "quantise search table plot cite",
+    "quantise beta candidate trial study evidence search table plot cite",
     "data.source data.places data.pictures data.arrays data.hub data.idx data.cifar data.natural data.events",
     "data.recordings data.weights data",
     "nets.architecture nets.plain nets.spiking_resnet nets.digits nets.cifar_resnet nets.efficientnet_lite nets",
@@ -32,7 +32,7 @@ RANKS = (
     "training.randaugment training.ema training.journal training.config training.snapshot training.feed",
     "training.score training.model training train",
     "testing checkpoint demo catalogue recipes",
-    "arguments terminal cli",
+    "arguments terminal cli_training cli",
 )
 ORDER = [name for rank in RANKS for name in rank.split()]
 OPTIONAL = {
@@ -40,6 +40,7 @@ OPTIONAL = {
     "rich": {"terminal", "demo"},
     "sklearn": {"demo"},
     "PIL": {"data.pictures"},
+    "optuna": {"study"},
     "datasets": {"data.hub"},
     "tonic": {"data.recordings"},
     "accelerate": {"train"},

@@ -8,6 +8,8 @@
 
 from . import data, kernels, methods, plot, training
 from .alphabet import Alphabet, binary, burst, cascade, digits, parallel, power_of_two, signed, ternary
+from .beta import calibrate_beta
+from .candidate import Candidate
 from .certificate import Certificate
 from .cite import cite
 from .convert import ConversionReport, convert
@@ -40,9 +42,10 @@ from .predict import Prediction, calibrate_exit, predict
 from .preflight import Preflight, preflight
 from .readout import Delayed, EarlyExit
 from .rehearsal import COS, Residual, Unrehearsed
+from .relatives import ILIF, LMHT, MLF, TernarySpike
 from .reset import Subtract, ToValue
 from .scale import Balance, GaussianMSE, Given, Learned, Max, MinMSE, Percentile
-from .search import calibrate_beta
+from .search import Choice, search
 from .spec import from_json, to_json
 from .spiking import folded, spiking
 from .store import load, save
@@ -60,6 +63,7 @@ from .threshold import (
 )
 from .train import Trained, train
 from .trainable import trainable
+from .trial import Goal
 from .verify import verify
 from .version import VERSION as __version__
 
@@ -68,7 +72,10 @@ __all__ = [
     "DTIF",
     "HOROWITZ",
     "IF",
+    "ILIF",
     "LIF",
+    "LMHT",
+    "MLF",
     "MSAT",
     "MSAT_RESNET20",
     "MSAT_RESNET20_CIFAR10",
@@ -78,8 +85,10 @@ __all__ = [
     "ATan",
     "Alphabet",
     "Balance",
+    "Candidate",
     "Certificate",
     "ChannelBias",
+    "Choice",
     "Clip",
     "ConversionError",
     "ConversionReport",
@@ -96,6 +105,7 @@ __all__ = [
     "Gaussian",
     "GaussianMSE",
     "Given",
+    "Goal",
     "Half",
     "InputError",
     "Leak",
@@ -128,6 +138,7 @@ __all__ = [
     "StepBias",
     "Subtract",
     "Tensors",
+    "TernarySpike",
     "ToValue",
     "Trained",
     "TrainingError",
@@ -164,6 +175,7 @@ __all__ = [
     "rheobase",
     "save",
     "scan",
+    "search",
     "signed",
     "spiking",
     "step",

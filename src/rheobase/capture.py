@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_unflatten
 from .errors import ConversionError, InputError
 from .graph import INPUT
 from .inputs import count, each, named, tensors
-from .layers import SPIKING
 from .readers import read_as
+from .relatives import SPIKING
 
 
 class _Tracer(fx.Tracer):

@@ -190,6 +190,16 @@ ENTRIES: dict[str, Entry] = {
             "year": "2023",
         },
     ),
+    "akiba2019optuna": (
+        "inproceedings",
+        {
+            "author": "Akiba, Takuya and Sano, Shotaro and Yanase, Toshihiko and Ohta, Takeru and Koyama, Masanori",
+            "title": "Optuna: A Next-generation Hyperparameter Optimization Framework",
+            "booktitle": "{ACM SIGKDD} International Conference on Knowledge Discovery and Data Mining",
+            "year": "2019",
+            "eprint": "1907.10902",
+        },
+    ),
     "angelopoulos2021ltt": (
         "article",
         {
@@ -345,6 +355,50 @@ ENTRIES: dict[str, Entry] = {
             "booktitle": "International Conference on Machine Learning",
             "year": "2015",
             "eprint": "1502.03167",
+        },
+    ),
+    "feng2022mlf": (
+        "inproceedings",
+        {
+            "author": "Feng, Lang and Liu, Qianhui and Tang, Huajin and Ma, De and Pan, Gang",
+            "title": "Multi-Level Firing with Spiking {DS-ResNet}: Enabling Better and Deeper Directly-Trained "
+            "Spiking Neural Networks",
+            "booktitle": "Proceedings of the Thirty-First International Joint Conference on Artificial Intelligence",
+            "year": "2022",
+            "eprint": "2210.06386",
+        },
+    ),
+    "hao2024lmht": (
+        "inproceedings",
+        {
+            "author": "Hao, Zecheng and Shi, Xinyu and Liu, Yujia and Yu, Zhaofei and Huang, Tiejun",
+            "title": "{LM-HT SNN}: Enhancing the Performance of {SNN} to {ANN} Counterpart through Learnable "
+            "Multi-hierarchical Threshold Model",
+            "booktitle": "Advances in Neural Information Processing Systems",
+            "year": "2024",
+            "eprint": "2402.00411",
+        },
+    ),
+    "luo2024ilif": (
+        "inproceedings",
+        {
+            "author": "Luo, Xinhao and Yao, Man and Chou, Yuhong and Xu, Bo and Li, Guoqi",
+            "title": "Integer-Valued Training and Spike-Driven Inference Spiking Neural Network for High-performance "
+            "and Energy-efficient Object Detection",
+            "booktitle": "European Conference on Computer Vision",
+            "year": "2024",
+            "eprint": "2407.20708",
+        },
+    ),
+    "guo2024ternary": (
+        "inproceedings",
+        {
+            "author": "Guo, Yufei and Chen, Yuanpei and Liu, Xiaode and Peng, Weihang and Zhang, Yuhan and Huang, "
+            "Xuhui and Ma, Zhe",
+            "title": "Ternary Spike: Learning Ternary Spikes for Spiking Neural Networks",
+            "booktitle": "Proceedings of the AAAI Conference on Artificial Intelligence",
+            "year": "2024",
+            "eprint": "2312.06372",
         },
     ),
     "wu2023dtif": (

@@ -81,6 +81,7 @@ def fold_theta(graph: Graph) -> Graph:
     next synapse multiplies its weights by the worth; what cannot (a residual sum, the output) reads it through one
     explicit Scale. The outputs are those of the unfolded network up to the rounding of the products.
     """
+    graph, scales = _amplified(graph)
     tensors = dict(graph.tensors)
     nodes: dict[str, Node] = {}
     worth: dict[str, Tensor] = {}  # what one letter of a value is worth; broadcasts against its shape
@@ -98,9 +99,10 @@ def fold_theta(graph: Graph) -> Graph:
     for node in graph.nodes:
         carried = [worth.get(name) for name in node.inputs]
         op, inputs = node.op, node.inputs
-        if isinstance(op, ops.Spike) and not op.neuron.threshold.graded and not op.letters:
+        if isinstance(op, ops.Spike) and (node.name in scales or not (op.neuron.threshold.graded or op.letters)):
             theta0 = tensors[node.name]["theta0"]
-            worth[node.name] = op.neuron.threshold.amplitude(theta0, rest(op.neuron, theta0))
+            own = op.neuron.threshold.amplitude(theta0, rest(op.neuron, theta0))
+            worth[node.name] = scales.get(node.name, own)
             op, inputs = replace(op, letters=True), tuple(map(plain, inputs))
         elif any(w is not None for w in carried):
             shapes = [graph[name].shape if name in worth else () for name in inputs]
@@ -119,6 +121,23 @@ def fold_theta(graph: Graph) -> Graph:
         nodes[node.name] = replace(node, op=op, inputs=inputs)
     output = each(plain, graph.output)
     return replace(graph, nodes=tuple(nodes.values()), output=output, tensors=tensors)
+
+
+def _amplified(graph: Graph) -> tuple[Graph, dict[str, Tensor]]:
+    """Without the scales that are all that reads the letters of a neuron; what they make each letter worth."""
+    scales, stands = {}, {}
+    for node in graph.of(ops.Scale):
+        source = next((n for n in graph.of(ops.Spike) if n.name == node.inputs[0]), None)
+        if source and source.op.letters and source.name not in scales and graph.readers(source.name) == [node]:
+            scales[source.name], stands[node.name] = graph.tensors[node.name]["scale"], source.name
+    nodes = tuple(
+        replace(node, inputs=tuple(stands.get(name, name) for name in node.inputs))
+        for node in graph.nodes
+        if node.name not in stands
+    )
+    tensors = {name: held for name, held in graph.tensors.items() if name not in stands}
+    output = each(lambda name: stands.get(name, name), graph.output)
+    return replace(graph, nodes=nodes, output=output, tensors=tensors), scales
 
 
 def _along(worth: Tensor, shape: tuple[int, ...], axis: int) -> Tensor | None:

@@ -199,7 +199,3 @@ class PLIF(Population):
         super().__init__(
             Neuron(reset=reset, leak=LearnedDecay(tau), surrogate=surrogate), threshold=threshold, **options
         )
-
-
-SPIKING = (Population,)
-"""The modules that stand for neurons."""
