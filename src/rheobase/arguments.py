@@ -48,12 +48,25 @@ def parsers(commands: Commands) -> tuple[Parser, dict[str, Parser]]:
     made["demo"].add_argument("--seed", type=int, default=0, help="of the split and the training (%(default)s)")
     made["cite"].add_argument("method", nargs="+", help="named methods, as `rheobase methods` lists them")
     made["kernels"].add_argument("--snn", type=Path, help="what `rheobase convert` wrote")
+    _training_options(made)
     _preflight_options(made["preflight"])
     _convert_options(made["convert"])
     _evaluate_options(made["evaluate"])
     _verify_options(made["verify"])
     _diagnose_options(made["diagnose"])
+    _search_options(made["search"])
     return top, made
+
+
+def _training_options(made: dict[str, Parser]) -> None:
+    option = made["train"].add_argument
+    option("recipe", metavar="NAME", help="see `rheobase recipes`; or a file NAME.py of your own")
+    option("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="steps=2 optimiser.rate=0.01 ...")
+    option("--out", type=Path, help="folder of the run (runs/NAME)")
+    option("--resume", action="store_true", help="go on with the run in --out if there is one")
+    option("--save-seconds", type=float, default=60.0, help="between checkpoints within an epoch (%(default)s)")
+    made["cp"].add_argument("recipe", metavar="NAME", help="see `rheobase recipes`")
+    made["cp"].add_argument("--out", type=Path, help="file or folder (NAME.py)")
 
 
 def _preflight_options(add: Parser) -> None:
@@ -113,6 +126,27 @@ def _diagnose_options(add: Parser) -> None:
     option("--out", type=Path, help="write the diagnosis as JSON")
     option("--plot", type=Path, help="draw the error of each layer, as .svg, .png or .pdf")
     _data_options(add, "training or test data", limit=64, batch=64)
+
+
+def _search_options(add: Parser) -> None:
+    option = add.add_argument
+    option("--model", required=True, metavar="MODULE:FACTORY", help="called without arguments, makes the network")
+    option("--weights", required=True, type=Path, help="its trained weights, a safetensors file")
+    option("--max-drop", type=float, default=0.01, help="accuracy that may be lost, as a share (%(default)s)")
+    option("--max-energy", type=float, help="energy of a sample that may be spent, in energies of the ANN")
+    option("--steps", type=whole, default=8, help="time steps T at most (%(default)s)")
+    option("--letters", type=whole, default=15, help="letters above 0 at most (%(default)s)")
+    option("--binary", action="store_true", help="spikes of one size and sign only")
+    option("--pipelined", action="store_true", help="neurons may wait for all of their input")
+    option("--trials", type=whole, default=40, help="candidates to try (%(default)s)")
+    option("--calibrate", type=whole, default=512, help="the first samples, to calibrate on (%(default)s)")
+    option("--seed", type=int, default=0, help="of the proposals (%(default)s)")
+    option("--journal", type=Path, help="a file that remembers, so that an interrupted search goes on")
+    option("--test", type=Path, help="test data, on which the choice is reported once")
+    option("--out", type=Path, help="the chosen spiking network, a safetensors file")
+    option("--front", type=Path, help="write choice, trials and Pareto front as JSON")
+    option("--plot", type=Path, help="draw the Pareto front, as .svg, .png or .pdf")
+    _data_options(add, "labelled TRAINING data: the rest of it is chosen by", limit=None, batch=64)
 
 
 def _pair_options(add: Parser) -> None:

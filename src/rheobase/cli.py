@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import data, demo, kernels, methods, plot, table
+from . import cli_training, data, demo, kernels, methods, plot, table
 from .arguments import parse
 from .checkpoint import network
 from .cite import bibtex, cited_in, keys
@@ -30,6 +30,7 @@ from .files import read_json, write_json
 from .method import Method
 from .observe import check_input
 from .preflight import preflight
+from .search import Choice, search
 from .spec import nearest, to_json
 from .store import load, save
 from .table import Table
@@ -178,6 +179,60 @@ def run_diagnose(options: argparse.Namespace, terminal: Terminal) -> None:
     terminal.result(found.to_json(), table.diagnosis(found), text=text)
 
 
+def run_search(options: argparse.Namespace, terminal: Terminal) -> None:
+    """The cheapest method, letters and steps that lose at most so much, chosen on training data."""
+    for path in filter(None, (options.out, options.front, options.journal, options.plot)):
+        writable(path)
+    if options.plot:
+        plot.check_format(options.plot)
+        plot.require_matplotlib()
+    if not options.json:
+        require_rich()
+    ann = network(options.model, options.weights)
+    with terminal.progress() as advance:
+        x, y = samples(options, advance)
+        calibration, rest = x[: options.calibrate], slice(options.calibrate, None)
+        if len(x[rest]) < 2 * options.batch:
+            raise InputError(
+                f"{len(x)} samples leave {len(x[rest])} to choose by",
+                why=f"{options.calibrate} calibrate, and choosing and confirming need a batch of {options.batch} each",
+                instead="more data, a smaller --calibrate or a smaller --batch",
+            )
+        try_out(ann, x[:1], options.model)
+        goal = {n: getattr(options, n) for n in ("max_drop", "max_energy", "steps", "letters", "binary", "pipelined")}
+        choice = search(
+            ann,
+            data.batches(calibration, y[: len(calibration)], options.batch),
+            data.batches(x[rest], y[rest], options.batch),
+            **goal,
+            trials=options.trials,
+            seed=options.seed,
+            journal=options.journal,
+            progress=lambda trial: advance("searching", 1, options.trials),
+        )
+        found, tested_text = choice.to_json(), ""
+        if options.test:
+            tx, ty = data.load(options.test, size=options.size, mean=options.mean, std=options.std, limit=None)
+            loader = data.batches(tx, ty, options.batch)
+            tested = evaluate(choice.snn, loader, choice.candidate.steps, label=str(choice.candidate), ann=ann)
+            found["test"] = tested.to_json()
+            tested_text = f"test data, once: {tested.accuracy[-1]:.2%}, the ANN {tested.ann_accuracy:.2%}"
+    text = "\n".join(filter(None, [tested_text, write_search(options, found, choice)]))
+    terminal.result(found, table.choice(choice), text=text)
+
+
+def write_search(options: argparse.Namespace, found: dict[str, Any], choice: Choice) -> str:
+    """Write `--out`, `--front` and `--plot` where they are given; a line that says so."""
+    written = [str(path) for path in (options.out, options.front, options.plot) if path]
+    if options.out:
+        save(options.out, choice.snn)
+    if options.front:
+        write_json(options.front, found)
+    if options.plot:
+        plot.save(options.plot, plot.pareto(choice))
+    return f"wrote {' and '.join(written)}" if written else ""
+
+
 def check_outputs(options: argparse.Namespace) -> None:
     """Refuse, before any work, what could not be written or drawn in the end."""
     for path in filter(None, (options.out, options.plot)):
@@ -286,8 +341,10 @@ COMMANDS = {
     "evaluate": run_evaluate,
     "verify": run_verify,
     "diagnose": run_diagnose,
+    "search": run_search,
     "kernels": run_kernels,
     "cite": run_cite,
+    **cli_training.COMMANDS,
 }
 
 

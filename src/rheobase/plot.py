@@ -13,6 +13,7 @@ from .diagnosis import INHERITED, Diagnosis
 from .errors import FileError, InputError, extra
 from .evaluate import Curve
 from .files import write
+from .search import Choice
 from .table import doublings, in_unit
 
 if TYPE_CHECKING:
@@ -114,6 +115,34 @@ ORDER = {part: place for place, part in enumerate(("unevenness", "clipping", "qu
     part: 4 + place for place, part in enumerate(("pooling", "correction", "folding"))
 }
 """The colour of each part: the four that every conversion has first."""
+
+
+def pareto(choice: Choice, *, title: str = "") -> Figure:
+    """Every candidate of a search: points lost against energy relative to the ANN, the front joined, the choice a star.
+
+    Crosses were pruned: their drop is what was seen until then. Raises MissingExtraError without matplotlib.
+    """
+    figure = require_matplotlib().Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    tried = [trial for trial in choice.trials if trial.samples]
+    for complete, marker, colour in ((True, "o", COLOURS[0]), (False, "x", "#9A9A9A")):
+        shown = [t for t in tried if (t.fate == "complete") == complete]
+        label = "complete" if complete else "pruned"
+        axes.plot([t.energy for t in shown], [100 * t.drop for t in shown], marker, color=colour, label=label)
+    front, promise = choice.front, choice.promise
+    axes.step([t.energy for t in front], [100 * t.drop for t in front], where="post", color=COLOURS[0], label="front")
+    label = f"chosen: {choice.candidate}"
+    axes.plot(promise.energy, 100 * promise.drop, "*", markersize=14, color=COLOURS[1], label=label, clip_on=False)
+    target = 100 * choice.goal.max_drop
+    axes.axhline(target, color="#404040", linestyle=(0, (6, 3)), linewidth=1.1, label=f"target: {target:g} lost")
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("energy per sample / ANN", fontsize=11)
+    axes.set_ylabel("accuracy lost in points", fontsize=11)
+    axes.set_title(title or f"{len(choice.trials)} candidates", fontsize=12, loc="left")
+    axes.grid(True, color="#DDDDDD", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=9, ncols=2)
+    return figure
 
 
 def save(path: str | Path, figure: Figure) -> None:

@@ -142,17 +142,11 @@ def upper_bound(wrong: int, samples: int, certainty: float = 0.95) -> float:
     if wrong >= samples:
         return 1.0
 
+    n, k = torch.tensor(float(samples), dtype=torch.float64), torch.arange(wrong + 1, dtype=torch.float64)
+    ways = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+
     def at_most(p: float) -> float:
-        return sum(
-            math.exp(
-                math.lgamma(samples + 1)
-                - math.lgamma(k + 1)
-                - math.lgamma(samples - k + 1)
-                + k * math.log(p)
-                + (samples - k) * math.log1p(-p)
-            )
-            for k in range(wrong + 1)
-        )
+        return float(torch.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p)).sum())
 
     low, high = 1e-12, 1 - 1e-12
     for _ in range(60):

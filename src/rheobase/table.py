@@ -13,6 +13,7 @@ from .convert import ConversionReport
 from .diagnosis import INHERITED, Diagnosis
 from .evaluate import Curve
 from .preflight import Preflight
+from .search import Choice
 
 
 class Table(NamedTuple):
@@ -59,7 +60,7 @@ def curve(curve: Curve) -> Table:
     rows = [
         (
             str(curve.steps[i]),
-            f"{curve.accuracy[i]:.2%}",
+            "-" if np.isnan(curve.accuracy[i]) else f"{curve.accuracy[i]:.2%}",
             f"{curve.rate[i] * curve.steps[i]:.3f}",
             digits(curve.energy_pj[i] / size),
             _relative(curve.energy_pj[i], curve),
@@ -69,8 +70,10 @@ def curve(curve: Curve) -> Table:
         for i in at
     ]
     every, once = f"{unit}, input each step", f"{unit}, input once"
+    late = f"latency: {curve.delay} steps more than T, for rehearsals or neurons that wait"
     columns = ("T", "accuracy", "spikes/neuron", every, "/ ANN", once, "/ ANN")
-    return Table(f"{curve.label}: {curve.samples} samples", columns, rows, (ann_line(curve), *cost_lines([curve])))
+    notes = (ann_line(curve), *((late,) if curve.delay else ()), *cost_lines([curve]))
+    return Table(f"{curve.label}: {curve.samples} samples", columns, rows, notes)
 
 
 def comparison(curves: Sequence[Curve], title: str = "") -> Table:
@@ -81,7 +84,7 @@ def comparison(curves: Sequence[Curve], title: str = "") -> Table:
     rows = [
         (
             c.label + (" *" if graded(c) else ""),
-            *(f"{100 * c.accuracy[t - 1]:.1f}" for t in shown),
+            *("-" if np.isnan(c.accuracy[t - 1]) else f"{100 * c.accuracy[t - 1]:.1f}" for t in shown),
             f"{c.rate[last - 1] * last:.2f}",
             digits(c.energy_pj[last - 1] / size),
             _relative(c.energy_pj[last - 1], c),
@@ -95,6 +98,32 @@ def comparison(curves: Sequence[Curve], title: str = "") -> Table:
         *cost_lines(curves),
     )
     return Table(title, ("method", *(f"T={t}" for t in shown), "spk", unit, "/ANN"), rows, notes)
+
+
+def choice(choice: Choice) -> Table:
+    """The Pareto front of a search, cheapest first, and what was chosen and is promised."""
+    rows = [
+        (
+            str(trial.candidate) + (" <" if trial.candidate == choice.candidate else ""),
+            f"{100 * trial.drop:.2f}",
+            f"{100 * trial.low:.2f} to {100 * trial.high:.2f}",
+            digits(trial.energy),
+            f"{trial.events:.3f}",
+            str(trial.latency),
+        )
+        for trial in choice.front
+    ]
+    promise = choice.promise
+    notes = (
+        f"{'chosen' if choice.met else 'NOTHING meets the target; nearest'}: {choice.candidate}",
+        f"promise, on {promise.samples} samples that took no part: {100 * promise.drop:.2f} points lost of "
+        f"{choice.ann_accuracy:.2%} ({100 * promise.low:.2f} to {100 * promise.high:.2f}), {digits(promise.energy)} of "
+        "the ANN's energy",
+        f"{len(choice.trials)} candidates, {sum(t.fate != 'complete' for t in choice.trials)} pruned or refused; "
+        "bounds at the certainty of the search; energy with the first layer paid at each step",
+    )
+    columns = ("candidate", "points lost", "bounds", "/ANN", "events/neuron", "latency")
+    return Table("Pareto front of what was tried", columns, rows, notes)
 
 
 def report(report: ConversionReport) -> Table:

@@ -34,7 +34,7 @@ from .. import (
 )  # fmt: skip
 from ..data import batches, cifar10, local
 from ..nets import cifar_resnet20, cifar_resnet56
-from ..search import calibrate_beta
+from ..beta import calibrate_beta
 from .comparison import QUANTISED, converted, insert, rounded, rows, slug
 
 STEPS = 64
