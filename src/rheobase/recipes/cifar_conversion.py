@@ -32,9 +32,9 @@ from .. import (
     burst,
     methods,
 )  # fmt: skip
+from ..beta import calibrate_beta
 from ..data import batches, cifar10, local
 from ..nets import cifar_resnet20, cifar_resnet56
-from ..beta import calibrate_beta
 from .comparison import QUANTISED, converted, insert, rounded, rows, slug
 
 STEPS = 64
