@@ -28,7 +28,9 @@ from rheobase.training import chance, feed, journal, snapshot
 from tiny_training import config, fit, recordings, samples, shared, slowly
 
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["rheobase.train", "accelerate", "torch.utils.tensorboard", "torch._dynamo"])
+CHILDREN.set_forkserver_preload(
+    ["rheobase.train", "accelerate", "torch.utils.tensorboard", "torch._dynamo", "torch.export"]
+)
 
 
 def log(out: Path) -> list[dict[str, Any]]:
@@ -160,7 +162,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_pat
     net = rb.SpikingNet(fit(tmp_path / "b", replace(settings, epochs=1)).net.graph)
     with torch.no_grad():
         next(p for name, p in net.named_parameters() if name.startswith("nodes.5")).fill_(float("inf"))
-    says = r"the loss is no number at step 1 \(epoch 1, batch 1\); layer '5' is the first"
+    says = r"the gradient is no number at step 1 \(epoch 1, batch 1\); layer '5' is the first"
     with pytest.raises(rb.TrainingError, match=says) as error:
         fit(tmp_path / "c", settings, net=net)
     assert "smaller rate" in str(error.value)

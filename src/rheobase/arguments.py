@@ -48,6 +48,7 @@ def parsers(commands: Commands) -> tuple[Parser, dict[str, Parser]]:
     made["demo"].add_argument("--seed", type=int, default=0, help="of the split and the training (%(default)s)")
     made["cite"].add_argument("method", nargs="+", help="named methods, as `rheobase methods` lists them")
     made["kernels"].add_argument("--snn", type=Path, help="what `rheobase convert` wrote")
+    _training_options(made)
     _preflight_options(made["preflight"])
     _convert_options(made["convert"])
     _evaluate_options(made["evaluate"])
@@ -55,6 +56,17 @@ def parsers(commands: Commands) -> tuple[Parser, dict[str, Parser]]:
     _diagnose_options(made["diagnose"])
     _search_options(made["search"])
     return top, made
+
+
+def _training_options(made: dict[str, Parser]) -> None:
+    option = made["train"].add_argument
+    option("recipe", metavar="NAME", help="see `rheobase recipes`; or a file NAME.py of your own")
+    option("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="steps=2 optimiser.rate=0.01 ...")
+    option("--out", type=Path, help="folder of the run (runs/NAME)")
+    option("--resume", action="store_true", help="go on with the run in --out if there is one")
+    option("--save-seconds", type=float, default=60.0, help="between checkpoints within an epoch (%(default)s)")
+    made["cp"].add_argument("recipe", metavar="NAME", help="see `rheobase recipes`")
+    made["cp"].add_argument("--out", type=Path, help="file or folder (NAME.py)")
 
 
 def _preflight_options(add: Parser) -> None:

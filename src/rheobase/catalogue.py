@@ -73,7 +73,7 @@ def _function(name: str) -> Callable[..., Training]:
         nearest(name, [found.name for found in recipes() if found.trains], "recipe to train")
         module = importlib.import_module(f"rheobase.recipes.{name}")
     make: Any = getattr(module, "recipe", None)
-    if not callable(make):
+    if make is None:
         raise SpecError(f"{name!r} has no function recipe()", instead="def recipe() -> Training: ...")
     return make
 

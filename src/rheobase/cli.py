@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import data, demo, kernels, methods, plot, table
+from . import cli_training, data, demo, kernels, methods, plot, table
 from .arguments import parse
 from .checkpoint import network
 from .cite import bibtex, cited_in, keys
@@ -344,6 +344,7 @@ COMMANDS = {
     "search": run_search,
     "kernels": run_kernels,
     "cite": run_cite,
+    **cli_training.COMMANDS,
 }
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from . import demo
 from .errors import extra
 from .table import Table
+from .train import Pace
 
 
 class Terminal:
@@ -60,6 +62,48 @@ class Terminal:
                 self.say(f"{stage} ...")
 
         return advance
+
+    @contextmanager
+    def pace(self, silent: bool = False) -> Iterator[Callable[[Pace], None] | None]:
+        """The progress of a training run: a live bar on a terminal, a line every ten seconds elsewhere."""
+        if silent:
+            yield None
+        elif self.as_json or not sys.stderr.isatty():
+            yield self.pace_lines()
+        else:
+            rich = require_rich()
+            with rich.progress.Progress(console=rich.console.Console(stderr=True), transient=True) as bars:
+                task = bars.add_task("training", total=None)
+                yield lambda pace: bars.update(
+                    task,
+                    total=pace.epochs * pace.batches,
+                    completed=(pace.epoch - 1) * pace.batches + pace.batch,
+                    description=paced(pace),
+                )
+
+    def pace_lines(self) -> Callable[[Pace], None]:
+        """A line at first, every ten seconds, and at last."""
+        said = [0.0]
+
+        def report(pace: Pace) -> None:
+            last = (pace.epoch, pace.batch) == (pace.epochs, pace.batches)
+            if last or time.monotonic() - said[0] >= 10:
+                said[0] = time.monotonic()
+                self.say(paced(pace))
+
+        return report
+
+
+def paced(pace: Pace) -> str:
+    """Where a run is, how fast, and how long it will take.
+
+    >>> paced(Pace(2, 40, 100, 468, 0.25, 812.4, 3725.0))
+    'epoch 2/40, batch 100/468, loss 0.2500, 812 samples/s, 1:02:05 left'
+    """
+    minutes, seconds = divmod(int(pace.remaining), 60)
+    left = f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
+    place = f"epoch {pace.epoch}/{pace.epochs}, batch {pace.batch}/{pace.batches}"
+    return f"{place}, loss {pace.loss:.4f}, {pace.per_second:.0f} samples/s, {left}"
 
 
 def require_rich() -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .data import Source
 from .errors import FileError, InputError, TrainingError, context, extra
+from .files import write_json
 from .network import SpikingNet
 from .store import load, save
 from .training import optimiser, snapshot
@@ -22,7 +23,7 @@ from .training.ema import Average
 from .training.feed import Feed, check_source, divided
 from .training.journal import Journal
 from .training.model import architecture, built, copied, deployed, first_bad
-from .training.score import accuracy
+from .training.score import accuracy, result
 from .training.snapshot import Place
 
 
@@ -63,7 +64,8 @@ def train(
     converted one, instead of a new one. resume: go on from `out/last.safetensors` if it is there; killed at any moment
     and resumed, a run ends with the same weights, on a CPU bit for bit. save_seconds: how often it is written within
     an epoch. log_every: batches between rows of the log. Writes `last.safetensors`, `log.jsonl`, `tensorboard/`, with
-    held samples `best.safetensors`, and in the end `snn.safetensors`, the network that `rheobase.load` reads.
+    held samples `best.safetensors`, and in the end `snn.safetensors`, the network that `rheobase.load` reads, and
+    `result.json` with its accuracy and its cost on the test data.
 
     Raises InputError for data that do not fit, FileError for a folder with another run, TrainingError for a loss that
     is no number, which leaves the last checkpoint as it was.
@@ -242,8 +244,12 @@ class Run:
         if self.accelerator.is_main_process:
             save(self.out / "snn.safetensors", net)
         splits = {"test": test} | ({"held": self.held} if self.held is not None else {})
-        found = {name: accuracy(net, source, self.config.steps, self.device) for name, source in splits.items()}
-        return Trained(net, self.place, {name: values.tolist() for name, values in found.items()})
+        steps = self.config.steps
+        found = {name: accuracy(net, source, steps, self.device).tolist() for name, source in splits.items()}
+        if self.accelerator.is_main_process:
+            about = {"accuracy": found, "training": self.place._asdict(), "processes": self.accelerator.num_processes}
+            write_json(self.out / "result.json", result(net, test, self.config) | about)
+        return Trained(net, self.place, found)
 
 
 def _accelerator(config: Training) -> Any:
