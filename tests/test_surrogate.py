@@ -332,6 +332,30 @@ def recursion(weights: Tensor, g: list[Any], detach: bool) -> list[Tensor]:
     return steps
 
 
+@pytest.mark.parametrize("at", ["first", "full"])
+@pytest.mark.parametrize("detach", [False, True], ids=["attached", "detached"])
+@pytest.mark.parametrize("surrogate", SURROGATES, ids=str)
+def test_the_gradient_of_a_hard_reset_is_that_of_its_comparator(surrogate, detach, at):
+    """dL/du(t) = dL/ds g + dL/dv (1 - r + (value - u) h(u - level)), r at the first or at the full threshold."""
+    reset, level = ToValue(0.25, at=at, detach=detach), 1.0 if at == "first" else 3.0
+    neuron = Neuron(alphabet=burst(3), leak=Leak(0.5), surrogate=surrogate, reset=reset)
+    tensors = Tensors(torch.tensor(1.0), torch.tensor(0.0))
+    xs = dyadic(5, 40, seed=2, high=4).requires_grad_(True)
+    weights = dyadic(5, 40, seed=3)
+    (found,) = torch.autograd.grad((rb.scan(neuron, tensors, xs)[0] * weights).sum(), xs)
+    m, us = rb.init(neuron, tensors, xs[0]), []
+    for x in xs.detach():
+        us.append(0.5 * m.v + x)
+        _, m = rb.step(neuron, tensors, x, m)
+        assert torch.equal(m.v, torch.where(us[-1] >= level, 0.25, us[-1]))
+    back, expected = torch.zeros(40), []
+    for u, w in zip(reversed(us), weights.flip(0), strict=True):
+        through = (u < level).float() + (0.25 - u) * surrogate.derivative(u - level) * (not detach)
+        back = w * burst(3).slope(u, surrogate.derivative) + 0.5 * back * through
+        expected.insert(0, back)
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-5, atol=1e-5)
+
+
 # Recomputation
 
 

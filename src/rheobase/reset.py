@@ -56,5 +56,6 @@ class ToValue:
         reached = compared.reached(letters.levels[0] if self.at == "first" else letters.full)
         if compared.surrogate is None or self.detach:
             return torch.where(spiked & (reached != 0), self.value, u)
-        hit = reached * spiked.to(reached.dtype)
+        stopped = reached.detach() * ~spiked  # what a gate stopped resets nothing
+        hit = reached - stopped
         return (1 - hit) * u + hit * self.value
