@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 import rheobase as rb
 from rheobase import Decay, Leak, LearnedDecay, Neuron, Subtract, Tensors, ToValue, burst
+from rheobase.cite import cited_in
 from rheobase.testing import Run, carries_memory, conserves_charge, dyadic, has_rheobase, is_same_neuron
 
 seeds = st.integers(0, 2**20)
@@ -240,6 +242,46 @@ def test_a_wrong_neuron_is_caught(oracle, change):
     }
     with pytest.raises(AssertionError):
         oracle(*known[oracle], wrongly(change))
+
+
+@pytest.mark.parametrize("name", rb.methods.DIRECT)
+def test_a_named_method_of_training_round_trips_cites_and_trains(name):
+    method = rb.methods.named(name)
+    assert rb.from_json(rb.to_json(method)) == method
+    assert eval(repr(method), dict(vars(rb))) == method
+    own = rb.methods.DIRECT[name].__doc__ or ""
+    assert all(key in rb.cite(name) for key in cited_in(own))
+    assert cited_in(own)
+    xs = dyadic(4, 30, seed=1, low=-2, high=4).requires_grad_(True)
+    rb.Population(method.neuron)(xs)[0].sum().backward()
+    assert xs.grad is not None
+    assert xs.grad.abs().sum() > 0
+
+
+def test_layers_are_the_neurons_of_their_methods():
+    named = rb.methods
+    pairs: list[tuple[Any, Any]] = [
+        (rb.MultiThresholdLIF.mt_lif(3), named.mt_lif(3)),
+        (rb.LMHT(2), named.lm_ht(2)),
+        (rb.ILIF(4), named.i_lif(4)),
+        (rb.LIF(surrogate=rb.Rectangular()), named.lif()),
+        (rb.PLIF(reset=Subtract(detach=True)), named.plif()),
+        (rb.TernarySpike().spikes, named.ternary_spike()),
+    ]
+    for mode, ladder in itertools.product(("parallel", "cascade"), ("equal", "binary")):
+        layer = rb.MultiThresholdLIF(
+            3, leak=LearnedDecay(), mode=mode, ladder=ladder, surrogate=rb.ATan(), reset=Subtract(detach=True)
+        )
+        pairs.append((layer, named.mt_snn(3, mode, ladder)))
+    for layer, method in pairs:
+        assert layer.neuron == method.neuron
+
+
+def test_a_network_that_leaks_is_trained_and_not_converted():
+    ann = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)).eval()
+    for method in (rb.methods.mt_lif(), rb.methods.mt_snn(), rb.methods.plif()):
+        with pytest.raises(rb.ConversionError, match="train leaky networks directly"):
+            rb.convert(ann, method, [torch.rand(8, 4)])
 
 
 def test_specs_of_training_round_trip_through_json():

@@ -15,7 +15,7 @@ from .initial import Half
 from .leak import LearnedDecay
 from .link import Differential
 from .method import Method
-from .methods import NAMED, named
+from .methods import DIRECT, NAMED, named
 from .rehearsal import COS, Residual
 from .reset import Subtract
 from .scale import Balance, GaussianMSE, Learned, Max, MinMSE, Percentile
@@ -589,7 +589,7 @@ def cite(subject: Method | Costs | str) -> str:
 def keys(subject: Any) -> tuple[str, ...]:
     """The keys of `cite(subject)`, each once: a name's own source first, then those of the parts in order."""
     method = named(subject) if isinstance(subject, str) else subject
-    own = cited_in(NAMED[subject].__doc__ or "") if isinstance(subject, str) else []
+    own = cited_in((NAMED | DIRECT)[subject].__doc__ or "") if isinstance(subject, str) else []
     found = [key for part in _parts(method) for holds, keys in SOURCES if holds(part) for key in keys]
     return tuple(dict.fromkeys([*own, *found]))
 

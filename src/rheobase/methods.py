@@ -1,4 +1,4 @@
-"""The named methods: functions that return a Method. `rheobase methods` lists them."""
+"""The named methods: functions that return a Method. `rheobase methods` lists those that convert."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from dataclasses import replace
 from .alphabet import burst as sent
 from .alphabet import power_of_two, signed, ternary
 from .correction import ChannelBias, StepBias
+from .direct import DIRECT
+from .direct import i_lif as i_lif
+from .direct import lif as lif
+from .direct import lm_ht as lm_ht
+from .direct import mt_lif as mt_lif
+from .direct import mt_snn as mt_snn
+from .direct import plif as plif
+from .direct import ternary_spike as ternary_spike
 from .gate import Open, SentCharge, SpikeConfidence, Wait
 from .initial import Half, Zero
 from .link import Differential
@@ -169,4 +177,5 @@ NAMED: dict[str, Callable[..., Method]] = {
 
 def named(name: str) -> Method:
     """The method of a name, with its defaults; SpecError with the nearest names if there is none."""
-    return NAMED[nearest(name, NAMED, "method")]()
+    known = NAMED | DIRECT
+    return known[nearest(name, known, "method")]()
