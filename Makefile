@@ -26,6 +26,7 @@ readme: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_low_latency --table docs/low-latency.md
 	.venv/bin/python -m rheobase.recipes.speech_commands --table docs/tasks.md
 	.venv/bin/python -m rheobase.recipes.imdb_sentiment --table docs/tasks.md
+	.venv/bin/python -m rheobase.recipes.training_results --table docs/training.md
 
 .venv/ready: pyproject.toml constraints.txt setup.py $(wildcard csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -67,7 +67,7 @@ class SEW:
 
 @spec
 class MS:
-    """Membrane shortcuts: every convolution reads letters alone [hu2024ms]."""
+    """Membrane shortcuts: every 3 x 3 convolution behind the first reads letters alone [hu2024ms]."""
 
     @property
     def first(self) -> bool:
