@@ -436,6 +436,7 @@ plain = st.one_of(
     st.builds(rb.Percentile, st.floats(0.1, 100), st.booleans()),
     st.builds(rb.Given, positive | st.lists(positive, min_size=1, max_size=4).map(tuple)),
 )
+plain |= st.builds(rb.GaussianMSE, st.integers(1, 64), st.booleans()) | st.builds(rb.Balance)
 scales = plain | st.builds(rb.Learned, plain) | st.builds(rb.MinMSE, st.integers(1, 64), st.booleans())
 msat = st.builds(
     rb.MSAT, alpha=share, k_a=share, k_i=positive, C=positive, tau_mp=positive, tau_rd=share, normalised=st.booleans(),
@@ -453,10 +454,20 @@ alphabets = st.integers(1, 6).map(rb.burst) | st.builds(
     positive,
 )
 alphabets |= st.builds(rb.signed, st.integers(1, 6), floor=st.booleans())
-resets = st.just(rb.Subtract()) | st.builds(rb.ToValue, st.floats(-5, 5))
+alphabets |= st.builds(rb.parallel, st.integers(1, 4), st.sampled_from(["equal", "binary"]))
+alphabets |= st.builds(rb.cascade, st.integers(1, 4), st.sampled_from(["equal", "binary"]), hard=st.booleans())
+resets = st.builds(rb.Subtract, detach=st.booleans())
+resets |= st.builds(rb.ToValue, st.floats(-5, 5), st.sampled_from(["first", "full"]), st.booleans())
 gates = st.sampled_from([rb.Open()]) | st.builds(rb.SpikeConfidence, steps=st.integers(1, 99), last_only=st.booleans())
 leaks = st.builds(rb.Leak, share)
-neurons = st.builds(rb.Neuron, threshold=thresholds, alphabet=alphabets, reset=resets, gate=gates, leak=leaks)
+leaks |= st.builds(rb.Decay, st.floats(1, 9), share) | st.builds(rb.LearnedDecay, st.floats(1.01, 9), share)
+surrogates = st.one_of(
+    st.builds(kind, positive) for kind in (rb.Rectangular, rb.Polynomial, rb.Gaussian, rb.ATan, rb.Sigmoid)
+)
+neurons = st.builds(
+    rb.Neuron, threshold=thresholds, alphabet=alphabets, reset=resets, gate=gates, leak=leaks,
+    surrogate=st.none() | surrogates,
+)  # fmt: skip
 neurons |= st.just(rb.Neuron(alphabet=rb.ternary, gate=rb.SentCharge()))
 methods = st.builds(
     rb.Method, scale=scales, threshold=thresholds, initial=starts, alphabet=alphabets, reset=st.just(rb.Subtract()),
@@ -468,13 +479,19 @@ methods |= st.builds(
     rb.Method, scale=scales, alphabet=st.builds(rb.signed, st.integers(1, 6), floor=st.booleans()),
     gate=st.just(rb.SentCharge()), correction=corrections,
 )  # fmt: skip
+rehearsals = (
+    st.just(rb.Unrehearsed()) | st.builds(rb.Residual, st.integers(1, 9)) | st.builds(rb.COS, st.integers(1, 9))
+)
+links = st.sampled_from([rb.Rate(), rb.Differential(), rb.Wait()])
+searches = st.sampled_from([rb.Candidate(), rb.Candidate(letters=1), rb.Goal(), rb.Goal(max_drop=0.02), rb.Delayed(3)])
 costs = st.builds(rb.Costs, mac=positive, ac=positive, graded=positive, source=st.text(max_size=9))
 exits = st.builds(rb.EarlyExit, confidence=st.floats(0.01, 1), first=st.integers(1, 9))
-NAMES = ("Curve", "ConversionReport", "Preflight", "Certificate", "Diagnosis", "Prediction")
+NAMES = ("Curve", "ConversionReport", "Preflight", "Certificate", "Diagnosis", "Prediction", "Choice")
 RESULTS = [getattr(rb, name) for name in NAMES]  # records of what came out, not choices
 PUBLIC = [c for c in map(vars(rb).get, rb.__all__) if isinstance(c, type) and is_dataclass(c) and c not in RESULTS]
 EVERY = [
     scales, inverses, thresholds, starts, alphabets, resets, gates, leaks, neurons, methods, corrections, costs, exits,
+    surrogates, rehearsals, links, searches,
 ]  # fmt: skip
 
 
@@ -492,7 +509,9 @@ def test_these_are_all_public_specs():
         rb.Max, rb.Percentile, rb.Given, rb.Learned, rb.Reciprocal, rb.Exponential, rb.Ramp, rb.Fixed, rb.MSAT,
         rb.DTIF, rb.Zero, rb.Half, rb.Uniform, rb.Alphabet, rb.Subtract, rb.ToValue, rb.Open, rb.SpikeConfidence,
         rb.Leak, rb.Neuron, rb.Method, rb.Costs, rb.MinMSE, rb.SentCharge, rb.Uncorrected, rb.ChannelBias, rb.StepBias,
-        rb.EarlyExit,
+        rb.Wait, rb.Rate, rb.Differential, rb.Unrehearsed, rb.Residual, rb.COS, rb.GaussianMSE, rb.Balance, rb.Delayed,
+        rb.Candidate, rb.Goal,
+        rb.EarlyExit, rb.Rectangular, rb.Polynomial, rb.Gaussian, rb.ATan, rb.Sigmoid, rb.Decay, rb.LearnedDecay,
     )  # fmt: skip
     assert set(PUBLIC) == set(drawn)
 
