@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 import rheobase as rb
 from rheobase import Neuron, Tensors, methods, ops
@@ -208,6 +209,43 @@ def test_the_first_step_of_a_differential_link_is_that_of_a_rate(seed, steps):
     ys, _ = rb.scan(DIFFERENTIAL, parts(), xs)
     equal(ys[0], rb.scan(replace(DIFFERENTIAL, link=rb.Rate()), parts(), xs)[0][0])
     assert (ys.cumsum(0) >= -1e-5).all()
+
+
+# L9: lowering
+
+ALPHABETS = {
+    "burst": {"alphabet": rb.burst(3)},
+    "digits": {"alphabet": rb.digits(3)},
+    "signed": {"alphabet": rb.signed(3, floor=True), "gate": rb.SentCharge()},
+    "power of two": {"alphabet": rb.power_of_two(3), "gate": rb.SentCharge(rb.power_of_two(3).letters)},
+}
+
+
+def on_dyadic_weights(seed: int, **parts: Any) -> rb.SpikingNet:
+    layers = [nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 7), nn.ReLU(), nn.Linear(7, 3)]
+    for layer in layers[::2]:
+        for number, weight in enumerate(layer.parameters()):
+            weight.data = dyadic(*weight.shape, seed=seed + number, low=-1.0, high=1.0).mul(8).round().div(8)
+    x = dyadic(16, 6, seed=seed)
+    return rb.convert(nn.Sequential(*layers).eval(), rb.Method(scale=rb.Given(0.5), initial=rb.Half(), **parts), [x])[0]
+
+
+@pytest.mark.parametrize("name", ALPHABETS)
+def test_l9_lowered_to_single_spikes_a_network_answers_the_same(name):
+    net, x, steps = on_dyadic_weights(7, **ALPHABETS[name]), dyadic(5, 6, seed=8), 3
+    lowered, alphabet = rb.lower(net), ALPHABETS[name]["alphabet"]
+    block = lowered.provenance["block"]
+    assert block == round(alphabet.ceiling / alphabet.unit)
+    ys, _ = lowered(rb.constant(x, block * steps))
+    torch.testing.assert_close(ys[block - 1 :: block], net(rb.constant(x, steps))[0], atol=1e-5, rtol=1e-5)
+    y = [(x, torch.zeros(5, dtype=torch.long))]
+    assert rb.evaluate(lowered, y, block * steps).acs[-1] == pytest.approx(rb.evaluate(net, y, steps).acs[-1])
+
+
+def test_l9_catches_a_lowering_that_forgets_a_letter():
+    net, x = on_dyadic_weights(1, alphabet=rb.burst(3)), dyadic(5, 6, seed=2)
+    fewer = rb.lower(on_dyadic_weights(1, alphabet=rb.burst(2)))
+    assert not torch.allclose(fewer(rb.constant(x, 4))[0][1::2], net(rb.constant(x, 2))[0])
 
 
 # What holds for every method besides
