@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -345,3 +347,13 @@ def test_a_wrong_serialisation_is_caught(monkeypatch):
     net = rb.spiking(sharp(Net(LAYERS["mt_lif"])).eval(), X[:1])
     monkeypatch.setattr(ops.Spike, "serial", wrong)
     assert not torch.equal(answers(rb.lower(net), 16)[3::4], answers(net, 4))
+
+
+def test_the_program_of_the_docs_runs():
+    text = (Path(__file__).parent.parent / "docs" / "direct-training.md").read_text()
+    names: dict[str, Any] = {}
+    for program in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(program, names)
+    deployed, images = names["deployed"], names["images"]
+    assert names["spikes"].block == 4
+    torch.testing.assert_close(answers(names["spikes"], 8, images)[3::4], answers(deployed, 2, images))
