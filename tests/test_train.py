@@ -14,14 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import rheobase as rb
 from rheobase import training
-from rheobase.data import Samples
+from rheobase.data import Pictures, Recordings, Samples
 from rheobase.nets import Plain
 from rheobase.train import train
 from rheobase.training import chance, feed, journal, snapshot
@@ -53,7 +56,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path):
         begun = (killed / "log.jsonl").stat().st_mtime_ns if kills and (killed / "log.jsonl").exists() else 0
         while child.is_alive() and (not (killed / "log.jsonl").exists() or _written(killed) == begun):
             time.sleep(0.005)
-        if kills < 5:
+        if kills < 3:
             child.join(moments.uniform(0.0, 0.25))
             os.kill(child.pid or 0, signal.SIGKILL)
         child.join()
@@ -145,7 +148,25 @@ def test_recordings_train_at_their_steps_and_no_others(tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-def test_a_converted_network_goes_on_in_the_same_loop(tmp_path):
+def test_a_converted_network_is_tuned_in_the_same_loop(tmp_path):
+    """Weights, thresholds and starts move, resume works as for any run, and what is left is a plain network."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(64, 4)
+    source = samples()
+    x = feed.normalised(source, feed.unit(source, source.x))
+    snn, _ = rb.convert(nn.Sequential(*layers).eval(), rb.methods.opi(), [x])
+    settings = config(epochs=2, mix=None, augment=())
+    found = fit(tmp_path / "a", settings, net=rb.trainable(snn))
+    tuned = dict(found.net.named_buffers())
+    moved = [name for name, value in snn.named_buffers() if not torch.equal(value, tuned[name])]
+    assert {name.rsplit(".")[-1] for name in moved} == {"theta0", "v0"}
+    assert all(bool((value > 0).all()) for name, value in tuned.items() if name.endswith("theta0"))
+    fit(tmp_path / "a", settings, net=rb.trainable(snn), resume=True)
+    with pytest.raises(rb.FileError, match="another network"):
+        fit(tmp_path / "a", settings, resume=True)
+
+
+def test_a_trained_network_goes_on_in_the_same_loop(tmp_path):
     first = fit(tmp_path / "a", config(epochs=1, held=0))
     net = rb.SpikingNet(rb.load(tmp_path / "a/snn.safetensors").graph)
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
@@ -261,6 +282,36 @@ def test_shares_of_a_batch_are_the_whole_batch():
     parts = [feed.Feed(source, settings, rank, 2).batch(order, 0, 1, torch.device("cpu")) for rank in range(2)]
     assert torch.equal(torch.cat([x for x, _ in parts], 1), xs)
     assert torch.equal(torch.cat([t for _, t in parts]), target)
+
+
+def test_shares_of_pictures_that_are_cropped_as_they_are_read_are_the_whole_batch(tmp_path):
+    rng = np.random.default_rng(0)
+    files = []
+    for i in range(8):
+        files.append(tmp_path / f"{i}.png")
+        Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(files[-1])
+    source = Pictures(files=tuple(files), y=torch.arange(8) % 4, classes=4, size=16)
+    settings = config(held=0)
+    order = chance.order(8, 0, 0)
+    xs, _ = feed.Feed(source, settings).batch(order, 0, 0, torch.device("cpu"))
+    parts = [feed.Feed(source, settings, rank, 2).batch(order, 0, 0, torch.device("cpu"))[0] for rank in range(2)]
+    assert torch.equal(torch.cat(parts, 1), xs)
+    assert xs.shape == (2, 8, 3, 16, 16)
+    later, _ = feed.Feed(source, settings).batch(order, 1, 0, torch.device("cpu"))
+    assert not torch.equal(later, xs)
+
+
+def test_all_steps_of_a_recording_are_augmented_alike():
+    """Frame t is t times the first one, before and after every change."""
+    still = samples(8)
+    xs = torch.stack([still.x.float() * t for t in (1, 2, 3)]) / 255
+    source = Recordings(xs=xs, y=still.y, classes=4)
+    settings = config(steps=3, held=0, augment=(training.Mirror(), training.Crop(padding=2)))
+    found, target = feed.Feed(source, settings).batch(torch.arange(8), 0, 0, torch.device("cpu"))
+    assert torch.allclose(found[1], 2 * found[0])
+    assert torch.allclose(found[2], 3 * found[0])
+    assert not torch.equal(found[0], xs[0])
+    assert torch.allclose(target.sum(1), torch.ones(8))
 
 
 def test_half_a_line_of_the_log_is_forgotten(tmp_path):

@@ -152,8 +152,10 @@ class Run:
                 mean = self.place.loss / done
                 report(Pace(epoch + 1, self.config.epochs, done, batches, mean, speed * self.config.batch, left))
             if now - saved > save_seconds and done < batches:
+                self.sound()
                 self.save()
                 saved = time.monotonic()
+        self.sound()
         row = {"epoch": epoch + 1, "mean_loss": self.place.loss / batches, "rate": self.rate}
         row |= self.choose(epoch) | {"seconds": self.place.seconds}
         self.place = self.place._replace(epoch=epoch + 1, batch=0, loss=0.0)
@@ -200,12 +202,24 @@ class Run:
         """Say where a number first is none; the last checkpoint stays as it is."""
         self.seed(piece)
         layer = first_bad(self.net, xs)
-        raise TrainingError(
-            f"the {what} is no number at step {self.place.step + 1} "
-            f"(epoch {self.place.epoch + 1}, batch {self.place.batch + 1}); {layer}",
+        place = self.place
+        raise self.lost(f"{what} is", f"(epoch {place.epoch + 1}, batch {place.batch + 1}); {layer}", place.step + 1)
+
+    def lost(self, what: str, where: str, step: int) -> TrainingError:
+        """What is said of a run that cannot go on."""
+        return TrainingError(
+            f"the {what} no number at step {step} {where}",
             why="the network has run away, or the data hold such numbers",
             instead=f"a smaller rate or clip=1.0; {self.out / 'last.safetensors'} is the state before, if it is there",
         )
+
+    def sound(self) -> None:
+        """Refuse to keep or to judge weights that a last step has made no numbers."""
+        for name, value in self.net.state_dict().items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise self.lost(
+                    "weights are", f"(epoch {self.place.epoch + 1}); {name!r} is the first", self.place.step
+                )
 
     def choose(self, epoch: int) -> dict[str, float]:
         """The accuracy on the held samples; the best network so far is kept."""

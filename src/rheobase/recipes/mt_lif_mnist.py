@@ -2,7 +2,7 @@
 
     rheobase train mt_lif_mnist                          # 4 thresholds, 2 steps
     rheobase train mt_lif_mnist --set levels=1           # the single-threshold baseline
-    rheobase train mt_lif_mnist --set levels=8 steps=1   # activations of as many levels, no time
+    rheobase train mt_lif_mnist --set levels=8 steps=1 start=0.5   # rounded activations
 
 The network and the neuron are those of [xu2022mtlif] as we reconstruct them: thresholds V, 2V, ..., KV with V = 1,
 decay 0.5, soft reset, rectangular derivative. Batch norm, the small turns and shifts of the images, the cosine and the

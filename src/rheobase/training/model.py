@@ -46,9 +46,14 @@ def architecture(net: SpikingNet) -> str:
 
 
 def copied(net: SpikingNet, tensors: Mapping[str, Tensor] | None = None) -> SpikingNet:
-    """Another network with the same graph, in eval mode, with these tensors instead of its own if they are given."""
+    """Another network that computes what this one does, in eval mode; with these tensors if they are given.
+
+    Learned exponents are in it as the thresholds and starts that they make.
+    """
+    own = {name: value.clone() for name, value in net.state_dict().items()}
+    net.load_state_dict(dict(tensors or own))
     copy = SpikingNet(net.graph, net.provenance)
-    copy.load_state_dict(dict(tensors or net.state_dict()))
+    net.load_state_dict(own)
     return copy.to(next(net.parameters()).device).eval()
 
 
