@@ -163,6 +163,13 @@ def test_dropout_acts_in_training_only_and_drops_the_same_numbers_at_every_step(
     assert torch.equal(seen["2"].ys, seen["1"].ys)
 
 
+def test_a_module_with_neurons_is_not_converted():
+    module = nn.Sequential(nn.Linear(4, 8), rb.IF(), nn.Linear(8, 2)).eval()
+    with pytest.raises(rb.ConversionError, match=r"rheobase\.spiking"):
+        rb.convert(module, rb.methods.opi(), [torch.rand(8, 4)])
+    assert "is a neuron already" in str(rb.preflight(module, torch.rand(1, 4)))
+
+
 def test_what_cannot_be_trained_as_written_is_refused():
     with pytest.raises(rb.ConversionError, match="no neuron"):
         rb.spiking(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), torch.rand(1, 4))

@@ -151,6 +151,10 @@ def choose_methods(graph: Graph, method: Methods) -> dict[str, Method]:
     """The method of every activation; a pattern that matches nothing is an error."""
     sites = [node.name for node in graph.of(ops.Rectify)]
     if not sites:
+        if any(graph.of(ops.Spike)):
+            raise ConversionError(
+                "the network is made of neurons", why="there is nothing to convert", instead="rheobase.spiking(...)"
+            )
         functions = any(isinstance(node.op, ops.Function) for node in graph.nodes)
         raise ConversionError(
             "the network has no activation to replace by a neuron",

@@ -180,6 +180,8 @@ def _fate(node: Node, policy: str, still: set[str], reals: set[str], left: bool)
         return Fate(name=node.name, operation=_title(node.op), fate=name, source=node.source, why=why, instead=instead)
 
     op, keep = node.op, left or policy == "keep"
+    if isinstance(op, ops.Spike):
+        return fate("spiking", "is a neuron already")
     if isinstance(op, ops.Rectify):
         return fate("analogue", "left as it is") if left else fate("spiking", "becomes a neuron")
     if isinstance(op, ops.Function):
