@@ -20,12 +20,14 @@ evidence: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_low_latency
 	.venv/bin/python -m rheobase.recipes.speech_commands
 	.venv/bin/python -m rheobase.recipes.imdb_sentiment
+	.venv/bin/python -m rheobase.recipes.efficientnet_lite
 
 readme: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_conversion --table README.md
 	.venv/bin/python -m rheobase.recipes.cifar_low_latency --table docs/low-latency.md
 	.venv/bin/python -m rheobase.recipes.speech_commands --table docs/tasks.md
 	.venv/bin/python -m rheobase.recipes.imdb_sentiment --table docs/tasks.md
+	.venv/bin/python -m rheobase.recipes.efficientnet_lite --table docs/depthwise.md
 	.venv/bin/python -m rheobase.recipes.training_results --table docs/training.md
 
 .venv/ready: pyproject.toml constraints.txt setup.py $(wildcard csrc/*)

@@ -9,7 +9,7 @@ import pytest
 
 from rheobase.evaluate import Curve
 from rheobase.recipes import cifar_conversion as recipe
-from rheobase.recipes import cifar_low_latency
+from rheobase.recipes import cifar_low_latency, efficientnet_lite
 from rheobase.recipes.comparison import BESIDE, QUANTISED, insert, rows, slug
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -21,6 +21,7 @@ def test_the_docs_hold_the_tables_of_the_committed_results(tmp_path):
     for name, tables in (
         ("README.md", recipe.tables(EVIDENCE)),
         ("docs/low-latency.md", cifar_low_latency.tables(evidence / "low-latency")),
+        ("docs/depthwise.md", efficientnet_lite.tables(evidence / "efficientnet_lite0")),
         ("docs/tasks.md", {task: rows(evidence / task, BESIDE) for task in ("asc10", "imdb")}),
     ):
         again, text = tmp_path / "again.md", (REPOSITORY / name).read_text()
@@ -38,6 +39,20 @@ def test_every_committed_result_is_of_all_test_images_and_says_where_it_comes_fr
         curve = Curve.from_json(found)
         assert curve.steps.tolist() == list(range(1, 65))
         assert curve.provenance["calibration_samples"] == 512
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "evidence/efficientnet_lite0").glob("*.json")), ids=lambda p: p.stem
+)
+def test_every_result_of_efficientnet_lite_is_of_all_images_by_the_other_half(path):
+    found = json.loads(path.read_text())
+    assert found["samples"] == 500
+    assert found["provenance"]["folds"] == 2
+
+
+def test_efficientnet_lite_loses_less_than_a_point_at_four_steps_of_fifteen_letters():
+    found = json.loads((REPOSITORY / "evidence/efficientnet_lite0/best-15-letters-t--4.json").read_text())
+    assert found["accuracy"][3] > found["ann_accuracy"] - 0.01
 
 
 def pairs(one: str, other: str) -> list[tuple[Curve, Curve]]:
