@@ -131,6 +131,7 @@ def test_it_learns_and_what_it_leaves_is_a_network_of_this_library(tmp_path, obj
     curve = rb.evaluate(net, [(x, test.y)], steps=2)
     assert curve.accuracy.tolist() == pytest.approx(found.accuracy["test"])
     assert rb.from_json(net.provenance["training"]) == settings
+    assert len(list((tmp_path / "tensorboard").glob("events.*"))) == 1
 
 
 def test_mixed_precision_trains(tmp_path):
