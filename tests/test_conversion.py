@@ -27,9 +27,9 @@ from rheobase.convert import splice
 from rheobase.fold import differences, fold_batchnorm, fold_theta
 from rheobase.measure import Ledger
 from rheobase.nets import DigitsNet
-from rheobase.network import Visit
 from rheobase.quantise import quantised
 from rheobase.refine import spike_confidence
+from rheobase.state import Visit
 from rheobase.trace import trace
 
 HALF = rb.Method(initial=rb.Half())

@@ -17,7 +17,7 @@ RANKS = (
     "neuron",
     "kernels.cpu kernels.reference kernels recompute layers relatives",
     "inputs modules ops.op ops.synapses ops.carriers ops.nonlinear ops.training ops.activations ops graph fold",
-    "readout method direct methods network store",
+    "readout method direct methods state network store",
     "readers.call readers.synapses readers.neurons readers.activations readers.pools",
     "readers.shapes readers.attention readers",
     "capture trace observe spiking trainable",

@@ -17,8 +17,8 @@ from rheobase.gate import SentCharge
 from rheobase.graph import Node
 from rheobase.histogram import Histogram
 from rheobase.membrane import Membrane, Tensors
-from rheobase.network import Visit
 from rheobase.neuron import Neuron, scan
+from rheobase.state import Visit
 from rheobase.trace import trace
 
 seeds, steps = st.integers(0, 10_000), st.integers(1, 12)

@@ -36,7 +36,7 @@ from .lower import lower
 from .membrane import Membrane, Tensors
 from .method import Method
 from .modules import QCFS, Clip
-from .network import SpikingNet, constant
+from .network import SpikingNet
 from .neuron import Neuron, init, rheobase, scan, step
 from .predict import Prediction, calibrate_exit, predict
 from .preflight import Preflight, preflight
@@ -48,6 +48,7 @@ from .scale import Balance, GaussianMSE, Given, Learned, Max, MinMSE, Percentile
 from .search import Choice, search
 from .spec import from_json, to_json
 from .spiking import folded, spiking
+from .state import constant
 from .store import load, save
 from .surrogate import ATan, Gaussian, Polynomial, Rectangular, Sigmoid
 from .threshold import (

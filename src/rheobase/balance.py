@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .inputs import count, each, joined
-from .network import SpikingNet, Visit, constant
+from .network import SpikingNet
+from .state import Visit, constant
 
 
 class Balance(NamedTuple):

@@ -12,7 +12,8 @@ from . import ops
 from .graph import Node
 from .link import Differential
 from .message import Kind, messages
-from .network import SpikingNet, Visit
+from .network import SpikingNet
+from .state import Visit
 
 NOT_COUNTED = (
     "neuron updates (charge, compare, reset)",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from . import ops
@@ -16,58 +15,13 @@ from .graph import Graph, Node
 from .inputs import count, each, named, tensors
 from .link import Rate
 from .membrane import Membrane, Tensors
-from .neuron import Emission, Neuron, init, rest
+from .neuron import Neuron, init, rest
+from .state import State, Visit, constant, means
 
 EXPONENTS = {"theta0_exponent": "theta0", "v0_exponent": "v0"}
 """What is learned of a tensor that must keep its sign, and which: 0 leaves it as it is."""
 LEARNED = ("weight", "bias", "scale", "leak", *EXPONENTS)
 """The tensors of a node that are parameters; the others are buffers."""
-
-
-class State(NamedTuple):
-    """What a network remembers: steps done, the memory of each stateful node, the sum of its outputs so far."""
-
-    t: int
-    memory: dict[str, Any]
-    total: Any
-
-    def of(self, samples: Tensor) -> State:
-        """The state of some samples, by a mask or by their indices."""
-        return State(self.t, _of(self.memory, samples), _of(self.total, samples))
-
-
-def _of(value: Any, samples: Tensor) -> Any:
-    """The same structure with these samples; what is no tensor of samples stays."""
-    if isinstance(value, Tensor):
-        return value[samples.to(value.device)] if value.ndim else value
-    if isinstance(value, dict):
-        return {name: _of(part, samples) for name, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        parts = [_of(part, samples) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
-
-
-class Visit(NamedTuple):
-    """What a visitor sees of one node over T steps from `start`: inputs, output `[T, N, ...]`, emission of neurons."""
-
-    start: int
-    node: Node
-    xs: list[Tensor]
-    ys: Tensor
-    emission: Emission | None
-    memory: Any
-
-
-def constant(x: Tensor, steps: int) -> Tensor:
-    """Constant coding: `x` `[N, ...]` at every step, `[steps, N, ...]`, without a copy."""
-    if not isinstance(steps, int) or steps < 1:
-        raise InputError(
-            f"steps={steps!r} is no number of time steps",
-            why="a spiking network needs at least one step to answer",
-            instead="steps=8",
-        )
-    return x.unsqueeze(0).expand(steps, *x.shape)
 
 
 class SpikingNet(nn.Module):
@@ -224,10 +178,12 @@ class SpikingNet(nn.Module):
         t, totals = 0, [None for _ in tensors(ys)]
         if state is not None and state.total is not None:
             t, totals = state.t, list(tensors(state.total))
-        found = [_means(part, before, t) for part, before in zip(tensors(ys), totals, strict=True)]
-        means, sums = ({name: pair[k] for name, pair in zip(tensors(self.output), found, strict=True)} for k in (0, 1))
+        found = [means(part, before, t) for part, before in zip(tensors(ys), totals, strict=True)]
+        answers, sums = (
+            {name: pair[k] for name, pair in zip(tensors(self.output), found, strict=True)} for k in (0, 1)
+        )
         steps = len(next(tensors(ys)))
-        return each(means.__getitem__, self.output), State(t + steps, memory, each(sums.__getitem__, self.output))
+        return each(answers.__getitem__, self.output), State(t + steps, memory, each(sums.__getitem__, self.output))
 
     def weights(self, name: str) -> Mapping[str, Tensor]:
         """The tensors of a node by their names, empty if it has none."""
@@ -303,16 +259,6 @@ class SpikingNet(nn.Module):
     def embeds(self, name: str) -> bool:
         """Whether an input is of whole numbers, that an embedding looks up."""
         return any(isinstance(node.op, ops.Embedding) and name in node.inputs for node in self.graph_nodes)
-
-
-def _means(ys: Tensor, total: Tensor | None, t: int) -> tuple[Tensor, Tensor]:
-    """The mean up to each step of `ys` behind t steps that sum up to `total`, and the sum behind the last."""
-    means = []
-    for done, y in enumerate(ys.unbind(0), t + 1):
-        total = y if total is None else total + y
-        means.append(total / done)
-    assert total is not None
-    return torch.stack(means), total
 
 
 def grown(held: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,8 +14,9 @@ from .graph import Node
 from .kernels import choose
 from .limit import Passed, clip, top
 from .membrane import Tensors
-from .network import SpikingNet, constant
+from .network import SpikingNet
 from .neuron import Neuron, received, rest
+from .state import constant
 
 SATURATED = 0.01
 """A channel is saturated if more than this share of its values is clipped."""

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from .errors import InputError, context
 from .inputs import count, each
-from .network import SpikingNet, constant
+from .network import SpikingNet
 from .observe import check_inputs, images
 from .readout import EarlyExit
 from .spec import require
+from .state import constant
 
 
 @dataclass(frozen=True, slots=True)

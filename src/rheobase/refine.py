@@ -15,10 +15,11 @@ from .inputs import count, first, joined, named
 from .kernels import choose
 from .membrane import Membrane, Tensors
 from .method import Method
-from .network import SpikingNet, Visit, constant, over_time
+from .network import SpikingNet, over_time
 from .neuron import received, rest
 from .observe import images
 from .reset import Subtract
+from .state import Visit, constant
 from .threshold import MSAT
 
 

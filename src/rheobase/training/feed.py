@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..data import Source
 from ..data.source import check_labels
 from ..errors import InputError
-from ..network import constant
+from ..state import constant
 from .chance import order, uniform
 from .config import Training
 

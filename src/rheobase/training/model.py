@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..data import Source
 from ..layers import Population
-from ..network import SpikingNet, Visit
+from ..network import SpikingNet
 from ..spec import to_json
 from ..spiking import folded, spiking
+from ..state import Visit
 from ..version import VERSION
 from .chance import number
 from .config import Training
