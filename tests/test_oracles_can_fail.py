@@ -129,7 +129,7 @@ DOUBLES_WHAT_PASSES = Law(
     gate=lambda neuron, s, parts, m: s if neuron.gate == rb.Open() else 2 * neuron.gate(s, parts, m)
 )
 NO_LEAK = Law(charge=lambda neuron, v, x: v + x)
-LEAKS_INPUT = Law(charge=lambda neuron, v, x: neuron.leak.beta * (v + x))
+LEAKS_INPUT = Law(charge=lambda neuron, v, x: neuron.leak.charge(v + x, torch.zeros_like(x)))
 LEAKS = Law(charge=lambda neuron, v, x: 0.99 * v + x)
 BIASED = Law(charge=lambda neuron, v, x: v + x + 1 / 64)
 FIXED_CHARGE = Law(charge=lambda neuron, v, x: neuron.leak.charge(v, x) + 1e-2)

@@ -462,7 +462,7 @@ gates = st.sampled_from([rb.Open()]) | st.builds(rb.SpikeConfidence, steps=st.in
 leaks = st.builds(rb.Leak, share)
 leaks |= st.builds(rb.Decay, st.floats(1, 9), share) | st.builds(rb.LearnedDecay, st.floats(1.01, 9), share)
 surrogates = st.one_of(
-    st.builds(kind, positive) for kind in (rb.Rectangular, rb.Polynomial, rb.Gaussian, rb.ATan, rb.Sigmoid)
+    *[st.builds(kind, positive) for kind in (rb.Rectangular, rb.Polynomial, rb.Gaussian, rb.ATan, rb.Sigmoid)]
 )
 neurons = st.builds(
     rb.Neuron, threshold=thresholds, alphabet=alphabets, reset=resets, gate=gates, leak=leaks,

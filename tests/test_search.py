@@ -49,8 +49,8 @@ def chosen() -> rb.Choice:
 
 def trial(drop: float, energy: float, **parts: Any) -> Trial:
     known: dict[str, Any] = {"candidate": rb.Candidate(), "samples": 64, "low": -1.0, "high": 1.0}
-    known |= {"events": 0.1, "latency": 4}
-    return Trial(**(known | {"drop": drop, "energy": energy} | parts))
+    known |= {"events": 0.1, "latency": 4, "drop": drop, "energy": energy}
+    return Trial(**{**known, **parts})
 
 
 @pytest.mark.parametrize("family", FAMILIES)
