@@ -597,3 +597,9 @@ def test_a_spec_is_frozen_and_has_no_other_attributes():
 def test_a_setting_that_cannot_be_is_refused_with_a_reason(wrong):
     with pytest.raises(rb.SpecError):
         wrong()
+
+
+@pytest.mark.parametrize("name", rb.methods.NAMED)
+def test_a_method_takes_every_part_of_a_neuron(name):
+    method = rb.methods.named(name)
+    assert rb.Method(initial=method.initial).of(method.neuron).neuron == method.neuron

@@ -181,13 +181,9 @@ def run_diagnose(options: argparse.Namespace, terminal: Terminal) -> None:
 
 def run_search(options: argparse.Namespace, terminal: Terminal) -> None:
     """The cheapest method, letters and steps that lose at most so much, chosen on training data."""
-    for path in filter(None, (options.out, options.front, options.journal, options.plot)):
+    for path in filter(None, (options.front, options.journal)):
         writable(path)
-    if options.plot:
-        plot.check_format(options.plot)
-        plot.require_matplotlib()
-    if not options.json:
-        require_rich()
+    check_outputs(options)
     ann = network(options.model, options.weights)
     with terminal.progress() as advance:
         x, y = samples(options, advance)

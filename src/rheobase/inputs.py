@@ -10,8 +10,6 @@ from torch import Tensor
 
 from .errors import InputError
 
-Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
-
 
 def tensors(x: Any) -> Iterator[Any]:
     """The tensors of `x`, or whatever else is at their places, in order."""

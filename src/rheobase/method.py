@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from .alphabet import Alphabet, binary
 from .correction import Correction, Uncorrected
@@ -48,16 +48,11 @@ class Method:
     @property
     def neuron(self) -> Neuron:
         """What of the method acts in each step."""
-        return Neuron(
-            threshold=self.threshold,
-            alphabet=self.alphabet,
-            reset=self.reset,
-            gate=self.gate,
-            leak=self.leak,
-            surrogate=self.surrogate,
-            link=self.link,
-            rehearsal=self.rehearsal,
-        )
+        return Neuron(**{part.name: getattr(self, part.name) for part in fields(Neuron)})
+
+    def of(self, neuron: Neuron) -> Method:
+        """This method with the parts of `neuron` in each step."""
+        return replace(self, **{part.name: getattr(neuron, part.name) for part in fields(Neuron)})
 
     @property
     def two_sided(self) -> Method:

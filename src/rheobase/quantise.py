@@ -13,7 +13,7 @@ from . import ops
 from .graph import Graph
 from .observe import images, observe, signs
 from .preflight import Policy, source_graph
-from .scale import Percentile, Scale
+from .scale import Scale
 
 
 def quantised(
@@ -59,7 +59,3 @@ def accuracy(model: Graph | nn.Module, loader: Iterable[tuple[Tensor, Tensor]]) 
             right += int((model(x).argmax(1) == y).sum())
             total += len(x)
     return right / total
-
-
-STRONG = Percentile(99.9)
-"""The scale of the baseline where nothing else is said."""

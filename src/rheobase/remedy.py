@@ -144,18 +144,7 @@ def methods_of(net: SpikingNet, source: Graph) -> dict[str, Method]:
     else:
         given = from_json(rules) if "kind" in rules else {pattern: from_json(rule) for pattern, rule in rules.items()}
         chosen = choose_methods(source, given)
-    return {
-        name: replace(
-            chosen[name],
-            threshold=neuron.threshold,
-            alphabet=neuron.alphabet,
-            reset=neuron.reset,
-            gate=neuron.gate,
-            leak=neuron.leak,
-            surrogate=neuron.surrogate,
-        )
-        for name, neuron in net.sites()
-    }
+    return {name: chosen[name].of(neuron) for name, neuron in net.sites()}
 
 
 def started(net: SpikingNet, name: str, method: Method) -> bool:

@@ -11,8 +11,6 @@ run that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,14 +26,13 @@ from .. import (
     Max,
     Method,
     Percentile,
-    RheobaseError,
     burst,
     methods,
 )  # fmt: skip
 from ..beta import calibrate_beta
 from ..data import batches, cifar10, local
 from ..nets import cifar_resnet20, cifar_resnet56
-from .comparison import QUANTISED, converted, insert, rounded, rows, slug
+from .comparison import QUANTISED, converted, insert, parser, program, rounded, rows, slug
 
 STEPS = 64
 SHOWN = (1, 2, 4, 8, 16, 32, 64)
@@ -100,14 +97,12 @@ def tables(out: Path) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
-    parser.add_argument("--methods", nargs="+", default=[*METHODS, QUANTISED], choices=[*METHODS, QUANTISED])
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--limit", type=int, help="the first test images only, for a quick look")
-    parser.add_argument("--out", type=Path, default=Path("evidence/cifar10"))
-    parser.add_argument("--table", type=Path, help="write the tables into this file and run nothing")
-    options = parser.parse_args()
+    asked = parser(__doc__, Path("evidence/cifar10"))
+    asked.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
+    asked.add_argument("--methods", nargs="+", default=[*METHODS, QUANTISED], choices=[*METHODS, QUANTISED])
+    asked.add_argument("--steps", type=int, default=STEPS)
+    asked.add_argument("--limit", type=int, help="the first test images only, for a quick look")
+    options = asked.parse_args()
     if options.table:
         insert(options.table, tables(options.out))
         return
@@ -117,7 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RheobaseError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    program(main)

@@ -9,17 +9,15 @@ pair of letters and steps is a conversion of its own, `methods.best(steps, lette
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import RheobaseError, methods
+from .. import methods
 from ..data import batches, cifar10
 from ..evaluate import Curve
 from ..files import read_json
 from .cifar_conversion import NETS, network
-from .comparison import converted, insert, rounded, slug
+from .comparison import converted, insert, parser, program, rounded, slug
 
 LETTERS, STEPS = (1, 3, 15), (1, 2, 4, 8)
 LEVELS = tuple(sorted({k * t for k in LETTERS for t in STEPS}))
@@ -75,12 +73,10 @@ def tables(out: Path) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
-    parser.add_argument("--limit", type=int, help="the first test images only, for a quick look")
-    parser.add_argument("--out", type=Path, default=Path("evidence/low-latency"))
-    parser.add_argument("--table", type=Path, help="write the tables into this file and run nothing")
-    options = parser.parse_args()
+    asked = parser(__doc__, Path("evidence/low-latency"))
+    asked.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
+    asked.add_argument("--limit", type=int, help="the first test images only, for a quick look")
+    options = asked.parse_args()
     if options.table:
         insert(options.table, tables(options.out))
         return
@@ -89,7 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RheobaseError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    program(main)

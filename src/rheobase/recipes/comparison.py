@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .. import Half, Max, Method, Percentile, convert, evaluate, methods
+from .. import Half, Max, Method, Percentile, RheobaseError, convert, evaluate, methods
 from ..evaluate import Curve, versions
 from ..files import read_json, write, write_json
 from ..quantise import accuracy, quantised
@@ -161,6 +163,22 @@ def rows(
     if strong.exists():
         found = dict(zip(*(read_json(strong)[key] for key in ("levels", "accuracy")), strict=True))
         yield f"| {QUANTISED} | {' | '.join(f'{100 * found[t]:.1f}' for t in shown)} | | |"
+
+
+def parser(about: str | None, out: Path | None) -> argparse.ArgumentParser:
+    """What every recipe is asked: where its results lie, and which file is given their table."""
+    asked = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--out", type=Path, default=out, help=f"folder of the results{f' ({out})' if out else ''}")
+    asked.add_argument("--table", type=Path, help="write the table of the results into this file and run nothing")
+    return asked
+
+
+def program(main: Callable[[], None]) -> None:
+    """Run a recipe as a program: bad input is one paragraph, no traceback."""
+    try:
+        main()
+    except RheobaseError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 def insert(path: Path, tables: Mapping[str, Iterable[str]]) -> None:

@@ -11,8 +11,6 @@ that exist are kept.
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +22,6 @@ from .. import (
     Method,
     MinMSE,
     Percentile,
-    RheobaseError,
     SentCharge,
     convert,
     evaluate,
@@ -36,7 +33,7 @@ from ..evaluate import joined, versions
 from ..files import write_json
 from ..nets import efficientnet_lite0
 from ..quantise import accuracy, quantised
-from .comparison import QUANTISED, SHOWN, insert, rows, slug
+from .comparison import QUANTISED, SHOWN, insert, parser, program, rows, slug
 
 STEPS = SHOWN[-1]
 TERNARY = Method(scale=MinMSE(STEPS), initial=Half(), alphabet=signed(1, floor=True), gate=SentCharge())
@@ -110,12 +107,10 @@ def tables(out: Path) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=[*METHODS, QUANTISED], choices=[*METHODS, QUANTISED])
-    parser.add_argument("--limit", type=int, help="the first images only, for a quick look")
-    parser.add_argument("--out", type=Path, default=Path("evidence/efficientnet_lite0"))
-    parser.add_argument("--table", type=Path, help="write the table into this file and run nothing")
-    options = parser.parse_args()
+    asked = parser(__doc__, Path("evidence/efficientnet_lite0"))
+    asked.add_argument("--methods", nargs="+", default=[*METHODS, QUANTISED], choices=[*METHODS, QUANTISED])
+    asked.add_argument("--limit", type=int, help="the first images only, for a quick look")
+    options = asked.parse_args()
     if options.table:
         insert(options.table, tables(options.out))
         return
@@ -124,7 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RheobaseError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    program(main)

@@ -10,11 +10,9 @@ is skipped where they exist. Results that exist are kept. Source: [maas2011imdb]
 
 from __future__ import annotations
 
-import argparse
 import json
 import lzma
 import re
-import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -23,11 +21,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from .. import RheobaseError
 from ..data import batches, local
 from ..files import write, write_json
 from ..quantise import accuracy
-from .comparison import BESIDE, compare, fit, insert, rows
+from .comparison import BESIDE, compare, fit, insert, parser, program, rows
 
 WORDS, LENGTH, TRAINING = 12_000, 256, 22_500
 UNKNOWN = 1  # 0 pads
@@ -109,14 +106,12 @@ def trained(out: Path, x: Tensor, y: Tensor, seed: int, epochs: int) -> nn.Modul
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("evidence/imdb"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--limit", type=int, help="the first test reviews only, for a quick look")
-    parser.add_argument("--train-only", action="store_true")
-    parser.add_argument("--table", type=Path, help="write the table into this file and run nothing")
-    options = parser.parse_args()
+    asked = parser(__doc__, Path("evidence/imdb"))
+    asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--epochs", type=int, default=5)
+    asked.add_argument("--limit", type=int, help="the first test reviews only, for a quick look")
+    asked.add_argument("--train-only", action="store_true")
+    options = asked.parse_args()
     if options.table:
         insert(options.table, {"imdb": rows(options.out, BESIDE)})
         return
@@ -135,7 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RheobaseError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    program(main)

@@ -12,9 +12,7 @@ in `--out`, and training is skipped where they exist. Source: the task of [he202
 
 from __future__ import annotations
 
-import argparse
 import csv
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,12 +22,12 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from .. import FileError, RheobaseError
+from .. import FileError
 from ..data import batches, local
 from ..errors import extra
 from ..files import write
 from ..quantise import accuracy
-from .comparison import BESIDE, compare, fit, insert, rows
+from .comparison import BESIDE, compare, fit, insert, parser, program, rows
 
 BANDS = 40
 
@@ -137,14 +135,14 @@ def trained(out: Path, train: Clips, val: Clips, seed: int, epochs: int) -> nn.M
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="asc10", help="folder under RHEOBASE_DATA (%(default)s)")
-    parser.add_argument("--out", type=Path, help="folder for results (evidence/DATA)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--train-only", action="store_true")
-    parser.add_argument("--table", type=Path, help="write the table into this file and run nothing")
-    options = parser.parse_args()
+    asked = parser(__doc__, None)
+    asked.add_argument(
+        "--data", default="asc10", help="folder under RHEOBASE_DATA (%(default)s), results in evidence/DATA"
+    )
+    asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--epochs", type=int, default=40)
+    asked.add_argument("--train-only", action="store_true")
+    options = asked.parse_args()
     out = options.out or Path("evidence") / options.data
     if options.table:
         insert(options.table, {options.data: rows(out, BESIDE)})
@@ -161,7 +159,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RheobaseError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    program(main)

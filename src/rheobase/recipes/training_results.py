@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from .. import FileError, RheobaseError, from_json, load
+from .. import FileError, from_json, load
 from ..files import read_json, write, write_json
 from ..spec import to_json
 from ..training import Training
 from ..training.score import accuracy
-from .comparison import insert, slug
+from .comparison import insert, program, slug
 
 EVIDENCE = Path("evidence/training")
 PAPERS = {
@@ -143,7 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RheobaseError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    program(main)
