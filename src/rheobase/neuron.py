@@ -50,7 +50,7 @@ def init(neuron: Neuron, tensors: Tensors, x: Tensor) -> Membrane:
     The potential is kept in float32 at least, whatever the dtype of the drive.
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
-    v = tensors.v0.to(dtype).expand(x.shape).clone()
+    v = torch.empty_like(x, dtype=dtype).copy_(tensors.v0)  # in the memory format of the drives
     t = torch.zeros((), dtype=torch.int64, device=x.device)
     return Membrane(v, t, neuron.threshold.born(v), neuron.gate.born(v), neuron.link.born(v))
 
