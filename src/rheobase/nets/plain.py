@@ -83,5 +83,5 @@ VGG11 = Plain(layers="64C3-P2-128C3-P2-256C3-256C3-P2-512C3-512C3-P2-512C3-512C3
 VGG16 = Plain(layers="64C3-64C3-P2-128C3-128C3-P2-256C3-256C3-256C3-P2-512C3-512C3-512C3-P2-512C3-512C3-512C3-G")
 """VGG with average pooling and one layer of classes, as the ports to small images have it."""
 
-EVENTS = Plain(layers="32C3-P2-64C3-P2-128C3-P2-128C3-G")
-"""A small network for frames of events, two polarities in."""
+EVENTS = Plain(layers="P2-32C3-P2-64C3-P2-128C3-P2-128C3-G")
+"""A small network for frames of events, two polarities in, whose counts are pooled by two first."""

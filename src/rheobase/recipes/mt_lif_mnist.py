@@ -22,7 +22,7 @@ def recipe(levels: int = 4, steps: int = 2) -> Training:
         net=MT_LIF_MNIST,
         neuron=Neuron(alphabet=burst(levels), leak=Leak(0.5), surrogate=Rectangular()),
         steps=steps,
-        epochs=20,
+        epochs=10,
         batch=128,
         optimiser=AdamW(rate=2e-3, decay=0.01),
         schedule=Cosine(warmup=1.0),
