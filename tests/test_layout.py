@@ -23,7 +23,7 @@ RANKS = (
     "capture trace observe spiking trainable",
     "preflight refine message lower",
     "convert",
-    "energy measure evaluate predict",
+    "energy measure shards evaluate predict",
     "samples balance limit certificate independence verify worth diagnosis parts remedy diagnose",
     "quantise beta candidate trial study evidence search table plot cite pages",
     "data.source data.places data.pictures data.arrays data.hub data.idx data.cifar data.natural data.events",
@@ -44,7 +44,7 @@ OPTIONAL = {
     "optuna": {"study"},
     "datasets": {"data.hub"},
     "tonic": {"data.recordings"},
-    "accelerate": {"train"},
+    "accelerate": {"train", "shards"},
     "scipy": set(),
 }
 """Which modules may import an optional package; recipes may import any."""

@@ -28,7 +28,7 @@ from rheobase.data import Pictures, Recordings, Samples
 from rheobase.nets import Plain
 from rheobase.train import train
 from rheobase.training import chance, feed, journal, snapshot
-from tiny_training import config, fit, recordings, samples, shared, slowly
+from tiny_training import config, evaluated, fit, recordings, samples, shared, slowly, uneven
 
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(
@@ -91,18 +91,38 @@ def test_the_resume_test_would_see_chance_that_is_not_kept(tmp_path, monkeypatch
     assert not same(tmp_path / "a/last.safetensors", tmp_path / "b/last.safetensors")
 
 
-def test_two_processes_train_as_one(tmp_path):
-    settings = config(net=Plain(layers="4C3-P2-16", norm=False), epochs=2, accumulate=1)
-    fit(tmp_path / "one", settings, log_every=1)
+def together(target: Any, *args: Any, world: int) -> None:
+    """Run `target(*args, rank, world, port)` in as many processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    children = [CHILDREN.Process(target=shared, args=(tmp_path / "two", settings, rank, 2, port)) for rank in range(2)]
+    children = [CHILDREN.Process(target=target, args=(*args, rank, world, port)) for rank in range(world)]
     for child in children:
         child.start()
     for child in children:
         child.join(60)
         assert child.exitcode == 0
+
+
+def test_three_processes_evaluate_as_one_bit_for_bit(tmp_path):
+    ann = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.AvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(36, 4)
+    )
+    net, _ = rb.convert(ann.eval(), rb.methods.srp(), [x for x, _ in uneven()])
+    rb.save(tmp_path / "net.safetensors", net)
+    alone = rb.evaluate(net, uneven(), steps=5).to_json()
+    together(evaluated, tmp_path / "net.safetensors", tmp_path, world=3)
+    alone["provenance"].pop("machine")
+    for rank in range(3):
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        found["provenance"].pop("machine")
+        assert found == json.loads(json.dumps(alone))
+
+
+def test_two_processes_train_as_one(tmp_path):
+    settings = config(net=Plain(layers="4C3-P2-16", norm=False), epochs=2, accumulate=1)
+    fit(tmp_path / "one", settings, log_every=1)
+    together(shared, tmp_path / "two", settings, world=2)
     one, two = log(tmp_path / "one"), log(tmp_path / "two")
     assert len(one) == len(two) == 12
     for a, b in zip(one, two, strict=True):

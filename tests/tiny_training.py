@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 
-from rheobase import Leak, Neuron, Rectangular, burst, training
+from rheobase import Leak, Neuron, Rectangular, burst, evaluate, load, training
 from rheobase.data import MNIST, Recordings, Samples
+from rheobase.files import write_json
 from rheobase.nets import Plain
+from rheobase.shards import processes
 from rheobase.train import Pace, Trained, train
 from rheobase.training import Training
 
@@ -69,7 +71,29 @@ def slowly(out: Path) -> None:
 
 
 def shared(out: Path, settings: Training, rank: int, world: int, port: int) -> None:
-    """One process of several, as `accelerate launch` sets them up."""
+    """One process of several that train together."""
+    enter(rank, world, port)
+    fit(out, settings, log_every=1)
+    torch.distributed.destroy_process_group()
+
+
+def evaluated(net: Path, out: Path, rank: int, world: int, port: int) -> None:
+    """One process of several that evaluate a network together on batches of unlike sizes; each writes its curve."""
+    enter(rank, world, port)
+    curve = evaluate(load(net), uneven(), steps=5, shards=processes())
+    write_json(out / f"{rank}.json", curve.to_json())
+    torch.distributed.destroy_process_group()
+
+
+def uneven() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Seven batches of different sizes."""
+    x, y = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(5)), torch.arange(60) % 4
+    sizes = [9, 1, 20, 3, 12, 8, 7]
+    return list(zip(x.split(sizes), y.split(sizes), strict=True))
+
+
+def enter(rank: int, world: int, port: int) -> None:
+    """The surroundings of one process of several, as `accelerate launch` sets them up."""
     torch.set_num_threads(1)
     os.environ |= {
         "ACCELERATE_USE_CPU": "true",
@@ -79,5 +103,3 @@ def shared(out: Path, settings: Training, rank: int, world: int, port: int) -> N
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    fit(out, settings, log_every=1)
-    torch.distributed.destroy_process_group()

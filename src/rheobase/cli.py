@@ -31,6 +31,7 @@ from .method import Method
 from .observe import check_input
 from .preflight import preflight
 from .search import Choice, search
+from .shards import Shards, processes
 from .spec import nearest, to_json
 from .store import load, save
 from .table import Table
@@ -122,6 +123,7 @@ def run_evaluate(options: argparse.Namespace, terminal: Terminal) -> None:
     check_outputs(options)
     snn = load(options.snn)
     ann = network(options.model, options.weights) if options.model else None
+    shared = processes() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Shards()
     with terminal.progress() as advance:
         x, y = samples(options, advance)
         if ann is not None:
@@ -132,8 +134,11 @@ def run_evaluate(options: argparse.Namespace, terminal: Terminal) -> None:
             options.steps,
             label=options.snn.stem,
             ann=ann,
+            shards=shared,
             progress=lambda n: advance("evaluating", n, len(x)),
         )
+    if not shared.first:
+        return
     origin = {"snn": str(options.snn), "data": str(options.data), "limit": options.limit}
     curve = replace(curve, provenance=curve.provenance | origin)
     text = write_outputs(options, curve.to_json(), lambda: plot.accuracy_latency([curve]), terminal)

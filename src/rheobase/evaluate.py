@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from .measure import NOT_COUNTED, Ledger
 from .network import SpikingNet
 from .observe import check_inputs
 from .readout import Delayed
+from .shards import Shards
 from .spec import from_json, require, to_json
 from .version import VERSION
 
@@ -121,37 +122,75 @@ def evaluate(
     ann: nn.Module | None = None,
     chunk: int | None = None,
     readout: Delayed = Delayed(),
+    shards: Shards = Shards(),
     progress: Callable[[int], None] | None = None,
 ) -> Curve:
     """Run `net` once over `loader` with constant coding and measure after every step.
 
     loader: any iterable of `(x [N, ...], y [N])`, y the class indices. ann: the source network, for the reference
     accuracy. chunk: steps at a time, to bound memory; the answer does not depend on it. readout: how answers are read
-    off the outputs. progress(samples) is called after each batch.
+    off the outputs. shards: the processes that share the batches, `rheobase.shards.processes()` where torchrun started
+    several; each reads the same loader, evaluates its share, and has the whole curve in the end, bit for bit that of
+    one process. progress(samples) is called after each batch.
 
     Raises InputError for empty or unsound data and labels out of range.
     """
     with context("evaluate"), torch.inference_mode():
-        ledger, rehearsed = Ledger(net, steps), Ledger(net, max(1, net.rehearsal))
+        ledgers = ledger, rehearsed = Ledger(net, steps), Ledger(net, max(1, net.rehearsal))
         device = next(net.parameters()).device
-        correct, ann_correct, samples = torch.zeros(steps, dtype=torch.int64), 0, 0
+        found: list[Part] = []
         for index, (x, y) in enumerate(loader):
+            if not shards.takes(index):
+                continue
             check_inputs(x, f"batch {index}")
             x, y = each(lambda part: part.to(device), x), y.to(device)
-            correct += _hits(net, (ledger, rehearsed), readout, x, y, chunk, index)
-            samples += count(x)
-            ann_correct += int((called(ann, x).argmax(1) == y).sum()) if ann is not None else 0
+            for book in ledgers:
+                book.begin()
+            correct = _hits(net, ledgers, readout, x, y, chunk, index)
+            right = int((called(ann, x).argmax(1) == y).sum()) if ann is not None else 0
+            found.append(Part(index, count(x), right, correct, ledger.counts, rehearsed.counts))
+            if shards.world == 1:
+                found = [total(found)]
             if progress:
                 progress(count(x))
-        if samples == 0:
-            raise InputError("there is no data to evaluate on", why="the loader is empty, or was used up before")
+        whole = total(shards.gather(found))
+        for book, counts in zip(ledgers, (whole.counts, whole.rehearsed), strict=True):
+            book.begin(counts)
         ledger.charge(rehearsed)
-    curve = _curve(net, ledger, correct, samples, label, costs, ann_correct / samples if ann is not None else np.nan)
+    ann_accuracy = whole.ann_correct / whole.samples if ann is not None else np.nan
+    curve = _curve(net, ledger, whole.correct, whole.samples, label, costs, ann_accuracy)
     first = steps if net.waiting else readout.from_step
     accuracy = np.where(curve.steps >= first, curve.accuracy, np.nan)
     delay = net.rehearsal + net.waiting * steps
     origin = curve.provenance | {"readout": to_json(readout)}
     return replace(curve, accuracy=accuracy, answers_from=first, delay=delay, provenance=origin)
+
+
+class Part(NamedTuple):
+    """What one batch adds: its number, samples, right answers of the ANN, those after each step, and the ledgers."""
+
+    batch: int
+    samples: int
+    ann_correct: int
+    correct: Tensor
+    counts: Tensor
+    rehearsed: Tensor
+
+
+def total(parts: Sequence[Part]) -> Part:
+    """The sum, batch after batch in their order, so that it is the same however they were shared."""
+    if not parts:
+        raise InputError("there is no data to evaluate on", why="the loader is empty, or was used up before")
+    first, *others = sorted(parts, key=lambda part: part.batch)
+    for part in others:
+        first = first._replace(
+            samples=first.samples + part.samples,
+            ann_correct=first.ann_correct + part.ann_correct,
+            correct=first.correct + part.correct,
+            counts=first.counts + part.counts,
+            rehearsed=first.rehearsed + part.rehearsed,
+        )
+    return first
 
 
 def _hits(

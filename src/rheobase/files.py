@@ -39,6 +39,12 @@ def write(path: str | Path, content: bytes | str) -> None:
                 os.unlink(temporary)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote has left in its own folder."""
+    for left in folder.glob(".*.????????"):
+        left.unlink(missing_ok=True)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -25,6 +25,7 @@ NOT_COUNTED = (
 )
 
 
+COUNTED = ("letters", "events", "acs", "graded", "analogue")
 KEEPING = (ops.Scale, ops.Reshape, ops.Permute)
 """Carriers that pass on every message they read, and no other."""
 
@@ -41,11 +42,17 @@ class Ledger:
     and once for all samples and steps: `constant`, the MACs of one step on the constant analogue input.
     """
 
+    letters: Tensor
+    events: Tensor
+    acs: Tensor
+    graded: Tensor
+    analogue: Tensor
+
     def __init__(self, net: SpikingNet, steps: int) -> None:
         self.messages, self.steps = messages(net), steps
         self.shapes = net.graph.shapes
-        self.letters, self.events, self.acs, self.graded, self.analogue = torch.zeros(5, steps, dtype=torch.float64)
-        self.layers = {name: torch.zeros(steps, dtype=torch.float64) for name, _ in net.sites()}
+        self.layers = {name: torch.zeros(0) for name, _ in net.sites()}
+        self.begin()
         self.neurons = {name: math.prod(self.shapes[name]) for name in self.layers}
         self.macs = {node.name: n for node in net.graph_nodes if (n := macs(net, node, self.shapes)) is not None}
         constant = sum(n for name, n in self.macs.items() if self.messages[name].kind is Kind.CONSTANT)
@@ -83,9 +90,23 @@ class Ledger:
             for name, xs in zip(node.inputs, seen.xs, strict=True):
                 self.synapse(node.name, name, xs, at)
 
+    @property
+    def counts(self) -> Tensor:
+        """All that was counted, `[5 + layers, steps]`."""
+        return torch.stack([*(getattr(self, name) for name in COUNTED), *self.layers.values()])
+
+    def begin(self, counts: Tensor | None = None) -> None:
+        """Go on from such counts, or from nothing."""
+        rows = torch.zeros(len(COUNTED) + len(self.layers), self.steps).double() if counts is None else counts
+        for name, row in zip((*COUNTED, *self.layers), rows.clone(), strict=True):
+            if name in self.layers:
+                self.layers[name] = row
+            else:
+                setattr(self, name, row)
+
     def charge(self, before: Ledger) -> None:
         """Add to the first step what was counted before it, in rehearsals."""
-        for counted in ("letters", "events", "acs", "graded", "analogue"):
+        for counted in COUNTED:
             getattr(self, counted)[0] += getattr(before, counted).sum()
         for name, letters in self.layers.items():
             letters[0] += before.layers[name].sum()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .data import Source
 from .errors import FileError, InputError, TrainingError, context, extra
-from .files import write_json
+from .files import sweep, write_json
 from .network import SpikingNet
 from .store import load, save
 from .training import optimiser, snapshot
@@ -122,6 +122,8 @@ class Run:
 
     def begin(self, last: Path | None) -> None:
         """From a checkpoint, or from the start."""
+        if self.accelerator.is_main_process:
+            sweep(self.out)
         if last is not None:
             self.place, parts = snapshot.load(last, self.config, self.architecture)
             self.net.load_state_dict(parts["net"])
