@@ -1,4 +1,4 @@
-"""Sentiment of film reviews: train a text CNN on IMDB, convert it by each method, accuracy at T = 1..32.
+"""Sentiment of film reviews: train a text CNN on IMDB, convert it by each method, accuracy at T = 1..16.
 
     RHEOBASE_DATA=/path/to/data python -m rheobase.recipes.imdb_sentiment
 
@@ -14,6 +14,7 @@ import json
 import lzma
 import re
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,9 +25,10 @@ from torch import Tensor, nn
 from ..data import batches, local
 from ..files import write, write_json
 from ..quantise import accuracy
-from .comparison import BESIDE, compare, fit, insert, parser, program, rows
+from .comparison import BESIDE, SHOWN, compare, fit, insert, parser, program, rows
 
 WORDS, LENGTH, TRAINING = 12_000, 256, 22_500
+STEPS = 16
 UNKNOWN = 1  # 0 pads
 
 
@@ -105,6 +107,11 @@ def trained(out: Path, x: Tensor, y: Tensor, seed: int, epochs: int) -> nn.Modul
     return model
 
 
+def table(out: Path) -> Iterator[str]:
+    """The results as a Markdown table."""
+    return rows(out, BESIDE, SHOWN[:-1], STEPS)
+
+
 def main() -> None:
     asked = parser(__doc__, Path("evidence/imdb"))
     asked.add_argument("--seed", type=int, default=0)
@@ -113,7 +120,7 @@ def main() -> None:
     asked.add_argument("--train-only", action="store_true")
     options = asked.parse_args()
     if options.table:
-        insert(options.table, {"imdb": rows(options.out, BESIDE)})
+        insert(options.table, {"imdb": table(options.out)})
         return
     texts, y = reviews("train")
     numbers = vocabulary(texts[:TRAINING])
@@ -125,8 +132,8 @@ def main() -> None:
     texts, y_test = reviews("test")
     loader = batches(tokens(texts[: options.limit], numbers), y_test[: options.limit], 200)
     about = {"seed": options.seed, "epochs": options.epochs, "recipe": "imdb_sentiment"}
-    compare(ann, BESIDE, list(x[:512].split(128)), loader, options.out, about)
-    print(json.dumps(about), "\n".join(rows(options.out, BESIDE)), sep="\n")
+    compare(ann, BESIDE, list(x[:512].split(128)), loader, options.out, about, STEPS)
+    print(json.dumps(about), "\n".join(table(options.out)), sep="\n")
 
 
 if __name__ == "__main__":
