@@ -1,0 +1,79 @@
+"""The same network for every library: batch norm folded into the convolutions, a neuron in the place of each ReLU."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from accuracy import spelled
+from torch import Tensor, nn
+
+import rheobase as rb
+from rheobase.nets import VGG16
+
+
+def network(name: str) -> nn.Module:
+    """ResNet-20 with its published weights, or VGG-16 for 32 x 32 images with random ones, in eval mode."""
+    if name == "resnet20":
+        return spelled(name)
+    torch.manual_seed(0)
+    model = VGG16.made((3, 32, 32), 10, nn.ReLU)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # spread as in trained networks, so that rates are like theirs
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, -0.2, 0.3)
+    return model.eval()
+
+
+def settled(model: nn.Module, images: Tensor) -> nn.Module:
+    """Batch norms with the statistics of these images, for random weights."""
+    model.train()
+    with torch.no_grad():
+        for _ in range(20):
+            model(images)
+    return model.eval()
+
+
+def with_neurons(model: nn.Module, thresholds: list[float], activation: Callable[[float], nn.Module]) -> nn.Module:
+    """A copy, channels last, with batch norm folded into the convolutions and `activation(threshold)` for each ReLU."""
+    left = iter(thresholds)
+
+    def replaced(module: nn.Module) -> nn.Module:
+        names = list(module._modules)
+        for name in names:
+            child = module._modules[name]
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, activation(next(left)))
+            elif child is not None:
+                replaced(child)
+        children = list(module.named_children())
+        for (_, conv), (name, norm) in pairwise(children):
+            if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d):
+                fold(conv, norm)
+                setattr(module, name, nn.Identity())
+        return module
+
+    found = replaced(copy.deepcopy(model)).eval()
+    for module in found.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+    return found
+
+
+def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Batch norm as part of the convolution before it."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.detach() * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias.detach() - norm.running_mean * scale
+    bias = conv.bias.detach() * scale if conv.bias is not None else 0.0
+    conv.weight = nn.Parameter(conv.weight.detach() * scale.reshape(-1, 1, 1, 1))
+    conv.bias = nn.Parameter(shift + bias)
+
+
+def converted(model: nn.Module, images: Tensor) -> tuple[rb.SpikingNet, list[float]]:
+    """rheobase's own network, thresholds at the 99.9th percentile from a zero start, and those thresholds in order."""
+    net, report = rb.convert(model, rb.methods.percentile(99.9), [images])
+    return net, [layer.theta0[1] for layer in report.layers]
