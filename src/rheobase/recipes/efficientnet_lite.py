@@ -45,7 +45,7 @@ METHODS: dict[str, tuple[Method, int]] = {
     "OPI, 99.9 per channel": (methods.opi(Percentile(99.9, channelwise=True)), FEWER),
     "OPI, 99.9": (methods.opi(Percentile(99.9)), STEPS),
     "MSAT, mild constants": (methods.msat_resnet20_cifar10(), STEPS),
-    "DTIF (ours)": (methods.dtif(), STEPS),
+    "DTIF (ours)": (methods.dtif(), FEWER),
     "percentile 99.9": (methods.percentile(99.9), FEWER),
     "constant 0.5": (methods.constant(0.5), FEWER),
     "constant 0.3": (methods.constant(0.3), FEWER),
