@@ -19,7 +19,7 @@ from ..reset import Subtract, ToValue
 from ..threshold import DTIF, MSAT, Fixed
 from .law import CHARGES, SURROGATES, law, rule, slope
 from .named import asked
-from .operators import MISSING, dense, laid
+from .operators import MISSING, Differentiable, dense, laid
 from .operators import SETS as SETS
 from .operators import instruction_set as instruction_set
 
@@ -95,7 +95,7 @@ def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tup
 def _differentiable(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane) -> tuple[Emission, Membrane]:
     """A run that keeps its drives and the potentials at birth for its gradient, and nothing else."""
     worth = _rest(neuron, tensors.theta0.float())
-    letters, v = torch.ops.rheobase.neuron_forward(
+    letters, v = Differentiable.apply(
         xs, laid(m.v, xs[0]), _per_sample(worth, xs[0]), _share(neuron, tensors), *law(neuron), *slope(neuron)
     )
     return Emission(letters, worth), m._replace(v=v, t=m.t + len(xs))

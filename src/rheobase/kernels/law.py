@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 from ..alphabet import Alphabet, burst
 from ..leak import Charge, Decay, Leak, LearnedDecay
 from ..neuron import Neuron
-from ..reset import ToValue
+from ..reset import Reset, ToValue
 from ..surrogate import ATan, Gaussian, Polynomial, Rectangular, Sigmoid, Surrogate
 from ..threshold import DTIF, MSAT, Exponential, Fixed, Ramp, Reciprocal
 
@@ -32,7 +33,12 @@ def rule(neuron: Neuron) -> tuple[int, list[float], bool]:
 
 def law(neuron: Neuron) -> tuple[Any, ...]:
     """Charge, letters and reset: all that a run of a `Fixed` neuron is."""
-    return *_charge(neuron.leak), *_alphabet(neuron.alphabet), *_reset(neuron)
+    return _law(neuron.leak, neuron.alphabet, neuron.reset, neuron.surrogate is not None)
+
+
+@lru_cache(maxsize=256)
+def _law(leak: Charge, letters: Alphabet, reset: Reset, trained: bool) -> tuple[Any, ...]:
+    return *_charge(leak), *_alphabet(letters), *_reset(reset, letters, trained)
 
 
 def _charge(leak: Charge) -> tuple[int, float, float]:
@@ -51,19 +57,24 @@ def _alphabet(alphabet: Alphabet) -> tuple[int, list[float], list[float], bool, 
     return kind, list(alphabet.levels), list(alphabet.heights), alphabet.signed, alphabet.floor
 
 
-def _reset(neuron: Neuron) -> tuple[bool, float, float]:
+def _reset(reset: Reset, letters: Alphabet, trained: bool) -> tuple[bool, float, float]:
     """Whether it is hard, what it leaves, and from which potential on: 0 wherever a letter left."""
-    reset, letters = neuron.reset, neuron.alphabet
     if not isinstance(reset, ToValue):
         return False, 0.0, 0.0
-    looks = neuron.surrogate is not None and not reset.detach and letters.floor  # a letter may leave below its level
+    looks = trained and not reset.detach and letters.floor  # a letter may leave below its level
     return True, reset.value, letters.full if reset.at == "full" else letters.levels[0] if looks else 0.0
 
 
 def slope(neuron: Neuron) -> tuple[list[float], bool, float, int, list[float]]:
     """What stands for the derivative of a letter: the parts of a cascade, whether the reset is detached, the level of a
     hard one, and the surrogate."""
-    letters, reset, surrogate = neuron.alphabet, neuron.reset, neuron.surrogate
+    return _slope(neuron.alphabet, neuron.reset, neuron.surrogate)
+
+
+@lru_cache(maxsize=256)
+def _slope(
+    letters: Alphabet, reset: Reset, surrogate: Surrogate | None
+) -> tuple[list[float], bool, float, int, list[float]]:
     hit = letters.full if isinstance(reset, ToValue) and reset.at == "full" else letters.levels[0]
     tiled = letters.uniform and not letters.signed and surrogate == Rectangular()
     kind = TILED if tiled else SURROGATES[type(surrogate)]

@@ -56,20 +56,28 @@ def _backward_fake(letters: Any, after: Any, by_theta: bool, xs: Tensor, v: Tens
     return *_forward_fake(xs, v), to_theta, theta.new_empty(0 if law[0] is None else 1)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:4])
-    ctx.law = inputs[4:]
+class Differentiable(torch.autograd.Function):
+    """`neuron_forward` with its gradient, without the detour of each call through the dispatcher in Python."""
 
+    @staticmethod
+    def forward(*inputs: Any) -> Any:
+        return torch.ops.rheobase.neuron_forward(*inputs)
 
-def _backward(ctx: Any, letters: Tensor | None, after: Tensor | None) -> tuple[Any, ...]:
-    xs, v, theta, share = ctx.saved_tensors
-    grads = None if letters is None else laid(letters, xs), None if after is None else laid(after, v)
-    by_theta = ctx.needs_input_grad[2]
-    found = torch.ops.rheobase.neuron_backward(*grads, by_theta, xs, v, theta, share, *ctx.law)
-    to_xs, to_v, to_theta, to_share = found
-    row = to_xs, to_v, to_theta if by_theta else None, None if share is None else to_share.reshape(share.shape)
-    return *row, *(None for _ in ctx.law)
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs[:4])
+        ctx.law = inputs[4:]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        xs, v, theta, share = ctx.saved_tensors
+        arrived = [None if g is None else laid(g, like) for g, like in zip(grads, (xs, v), strict=True)]
+        by_theta = ctx.needs_input_grad[2]
+        found = torch.ops.rheobase.neuron_backward(*arrived, by_theta, xs, v, theta, share, *ctx.law)
+        to_xs, to_v, to_theta, to_share = found
+        row = to_xs, to_v, to_theta if by_theta else None, None if share is None else to_share.reshape(share.shape)
+        return *row, *(None for _ in ctx.law)
 
 
 def _once(ctx: Any, *grads: Any) -> Any:
@@ -82,7 +90,8 @@ def _register() -> None:
     lib.register_fake("rheobase::event_conv", lambda *args: None)
     lib.register_fake("rheobase::neuron_forward", _forward_fake)
     lib.register_fake("rheobase::neuron_backward", _backward_fake)
-    lib.register_autograd("rheobase::neuron_forward", _backward, setup_context=_keep)
+    known = Differentiable
+    lib.register_autograd("rheobase::neuron_forward", known.backward, setup_context=known.setup_context)
     lib.register_autograd("rheobase::neuron_backward", _once)
 
 
