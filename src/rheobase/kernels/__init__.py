@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import KernelError
 from ..membrane import Membrane, Tensors
 from ..neuron import Emission, Neuron
-from . import cpu, reference
+from . import compiled, cpu, reference
 from .named import asked
 from .named import use as use
 
@@ -23,15 +23,18 @@ class Kernel(NamedTuple):
 
     declines(neuron, tensors, xs, m): why this kernel does not take such a run, or "" if it does; without tensors and
     drives, why it never takes the neuron. A kernel that takes a run of which a gradient may be asked has that gradient.
+    only_asked: it runs where `use` names it and takes no run by itself.
     """
 
     name: str
     run: Callable[[Neuron, Tensors, Tensor, Membrane | None], tuple[Emission, Membrane]]
     declines: Callable[[Neuron, Tensors | None, Tensor | None, Membrane | None], str]
+    only_asked: bool = False
 
 
 KERNELS: list[Kernel] = [
     Kernel("cpu", cpu.run, cpu.declines),
+    Kernel("compiled", compiled.run, compiled.declines, only_asked=True),
     Kernel("reference", reference.run, reference.declines),
 ]
 
@@ -45,13 +48,14 @@ def choose(
     """
     name = asked()
     if not name:
-        return next(kernel for kernel in KERNELS if not kernel.declines(neuron, tensors, xs, m))
+        return next(k for k in KERNELS if not k.only_asked and not k.declines(neuron, tensors, xs, m))
     kernel = next(kernel for kernel in KERNELS if kernel.name == name)
     if why := kernel.declines(neuron, tensors, xs, m):
         raise KernelError(f"the kernel {name!r} was asked for and does not take {neuron}", why=why, instead=_INSTEAD)
     return kernel
 
 
+_ONLY_ASKED = "it takes seconds to compile, so it runs where it is asked for only"
 _INSTEAD = 'rheobase.kernels.use("reference"), or leave the choice to rheobase'
 
 
@@ -97,7 +101,7 @@ def _choice(neuron: Neuron, tensors: Tensors | None, xs: Tensor | None) -> Choic
         return Choice(choose(neuron, tensors, xs).name, {})
     declined: dict[str, str] = {}
     for kernel in KERNELS:
-        if not (why := kernel.declines(neuron, tensors, xs, None)):
+        if not (why := kernel.only_asked * _ONLY_ASKED or kernel.declines(neuron, tensors, xs, None)):
             return Choice(kernel.name, declined)
         declined[kernel.name] = why
     raise AssertionError("the reference declines nothing")

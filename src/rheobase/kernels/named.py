@@ -9,7 +9,7 @@ from contextvars import ContextVar
 
 from ..spec import nearest
 
-NAMES = ("cpu", "reference")
+NAMES = ("cpu", "compiled", "reference")
 _asked: ContextVar[str] = ContextVar("kernel", default="")
 
 
@@ -24,7 +24,10 @@ def asked() -> str:
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Run every neuron in the block by one kernel, "cpu" or "reference"; RHEOBASE_KERNEL does it for a process.
+    """Run every neuron in the block by one kernel, "cpu", "compiled" or "reference".
+
+    The variable RHEOBASE_KERNEL of the environment names one for a whole process. Events are convolved in C++ where the
+    choice is free or "cpu".
 
     Raises SpecError for an unknown name; a neuron that the kernel does not take raises KernelError where it is run.
 
