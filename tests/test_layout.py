@@ -15,7 +15,7 @@ RANKS = (
     "version errors spec files",
     "membrane histogram alphabet surrogate threshold scale initial reset gate leak link rehearsal correction",
     "neuron",
-    "kernels.named kernels.law kernels.operators kernels.cpu kernels.compiled kernels.reference kernels",
+    "kernels.named kernels.law kernels.fixed kernels.operators kernels.cpu kernels.compiled kernels.reference kernels",
     "recompute layers relatives",
     "inputs modules ops.op ops.synapses ops.carriers ops.nonlinear ops.training ops.activations ops graph fold",
     "readout method direct methods state network store",

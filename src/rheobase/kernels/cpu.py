@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from ..gate import Open, SentCharge, SpikeConfidence, Wait
-from ..leak import LearnedDecay
 from ..link import Rate
 from ..membrane import Membrane, Tensors, differentiated
 from ..neuron import Emission, Neuron, begin, drives
 from ..reset import Subtract, ToValue
 from ..threshold import DTIF, MSAT, Fixed
-from .law import CHARGES, SURROGATES, law, rule, slope
+from . import fixed
+from .fixed import dense, does_not_fit, per_sample, rest, share
+from .fixed import has_no_gradient as backward_declines
+from .law import CHARGES, law, rule
 from .named import asked
-from .operators import MISSING, Differentiable, dense, laid
+from .operators import MISSING, PASSES
 from .operators import SETS as SETS
 from .operators import instruction_set as instruction_set
 
@@ -48,40 +50,7 @@ def declines(
         return ""
     if xs.device.type != "cpu" or xs.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return f"it runs float32 on the CPU, not {xs.dtype} on {xs.device.type}"
-    if m is not None and m.v.dtype != torch.float32:
-        return f"it keeps potentials in float32, not {m.v.dtype}"
-    if not _dense(xs[0]):
-        return "the drives are not dense in memory"
-    if tensors.theta0.ndim >= xs.ndim - 1 and tensors.theta0.shape[0] != 1:
-        return "its thresholds differ from sample to sample"
-    if tensors.leak is not None and tensors.leak.numel() != 1:
-        return "it knows one learned leak a layer"
-    return backward_declines(neuron) if differentiated(xs, tensors, m) else ""
-
-
-def backward_declines(neuron: Neuron) -> str:
-    """Why the C++ kernel has no gradient of a neuron that it runs, or an empty string if it has one."""
-    if neuron.surrogate is None:
-        return "it has no gradient without a surrogate"
-    if type(neuron.surrogate) not in SURROGATES:
-        return f"it has no gradient by {type(neuron.surrogate).__name__}"
-    if not isinstance(neuron.threshold, Fixed):
-        return f"it has no gradient of {type(neuron.threshold).__name__}"
-    if not isinstance(neuron.gate, (Open, Wait)):
-        return f"it has no gradient through {type(neuron.gate).__name__}"
-    return ""
-
-
-def _dense(x: Tensor) -> bool:
-    """Whether the samples of `x` `[N, ...]` lie one after the other without gaps, whatever the order within one."""
-    size = x[0].numel()
-    inner = sorted((stride, n) for stride, n in zip(x.stride()[1:], x.shape[1:], strict=True) if n > 1)
-    expected = 1
-    for stride, n in inner:
-        if stride != expected:
-            return False
-        expected *= n
-    return x.shape[0] == 1 or x.stride(0) == size
+    return does_not_fit(tensors, xs, m) or (backward_declines(neuron) if differentiated(xs, tensors, m) else "")
 
 
 def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tuple[Emission, Membrane]:
@@ -89,16 +58,9 @@ def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tup
     differentiable = differentiated(xs, tensors, m)
     m = begin(neuron, tensors, xs, m)
     xs = drives(neuron, tensors, xs, m.t).float()
-    return (_differentiable if differentiable else _fused)(neuron, tensors, xs, m)
-
-
-def _differentiable(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane) -> tuple[Emission, Membrane]:
-    """A run that keeps its drives and the potentials at birth for its gradient, and nothing else."""
-    worth = _rest(neuron, tensors.theta0.float())
-    letters, v = Differentiable.apply(
-        xs, laid(m.v, xs[0]), _per_sample(worth, xs[0]), _share(neuron, tensors), *law(neuron), *slope(neuron)
-    )
-    return Emission(letters, worth), m._replace(v=v, t=m.t + len(xs))
+    if differentiable:
+        return fixed.run(PASSES, neuron, tensors, xs, m, differentiable)
+    return _fused(neuron, tensors, xs, m)
 
 
 def _fused(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane) -> tuple[Emission, Membrane]:
@@ -117,8 +79,8 @@ def _fused(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane) -> tuple[E
         sent[0] if sent else None,
         letters,
         amplitude,
-        _per_sample(theta0, xs[0]),
-        _share(neuron, tensors),
+        per_sample(theta0, xs[0]),
+        share(neuron, tensors),
         int(m.t),
         *rule(neuron),
         *law(neuron),
@@ -126,25 +88,8 @@ def _fused(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane) -> tuple[E
     if isinstance(neuron.gate, SpikeConfidence):
         for step in range(min(steps, max(0, neuron.gate.steps - int(m.t)))):
             letters[step] = neuron.gate(letters[step], tensors, Membrane(v, m.t + step))
-    worth = neuron.threshold.amplitude(theta0, _rest(neuron, theta0)) if amplitude is None else amplitude
+    worth = neuron.threshold.amplitude(theta0, rest(neuron, theta0)) if amplitude is None else amplitude
     return Emission(letters, worth), Membrane(v, m.t + steps, total, sent)
-
-
-def _rest(neuron: Neuron, theta0: Tensor) -> Tensor:
-    return neuron.threshold.gain * theta0 if isinstance(neuron.threshold, Fixed) else theta0
-
-
-def _per_sample(theta: Tensor, x: Tensor) -> Tensor:
-    """One threshold, or one for each neuron in the order in which a sample of `x` lies in memory."""
-    return theta.reshape(1) if theta.numel() == 1 else laid(theta.expand(1, *x.shape[1:]), x[:1])
-
-
-def _share(neuron: Neuron, tensors: Tensors) -> Tensor | None:
-    """Which share of the way to its drive a potential goes, where that is learned."""
-    if not isinstance(neuron.leak, LearnedDecay):
-        return None
-    assert tensors.leak is not None, "a learned leak needs Tensors.leak"
-    return torch.sigmoid(tensors.leak.float())
 
 
 def convolves(x: Tensor, weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:

@@ -77,7 +77,7 @@ def _slope(
 ) -> tuple[list[float], bool, float, int, list[float]]:
     hit = letters.full if isinstance(reset, ToValue) and reset.at == "full" else letters.levels[0]
     tiled = letters.uniform and not letters.signed and surrogate == Rectangular()
-    kind = TILED if tiled else SURROGATES[type(surrogate)]
+    kind = TILED if tiled else SURROGATES.get(type(surrogate), 0)
     return list(letters.levels) if letters.greedy else [], reset.detach, hit, kind, _widths(surrogate)
 
 
@@ -94,4 +94,4 @@ def _widths(surrogate: Surrogate | None) -> list[float]:
             return [math.pi / 2 * alpha, alpha / 2]
         case Sigmoid(a):
             return [a]
-    raise AssertionError(f"{surrogate} was declined")
+    return []  # nothing flows back
