@@ -15,8 +15,8 @@ RANKS = (
     "version errors spec files",
     "membrane histogram alphabet surrogate threshold scale initial reset gate leak link rehearsal correction",
     "neuron",
-    "kernels.named kernels.law kernels.fixed kernels.operators kernels.cpu kernels.compiled kernels.reference kernels",
-    "recompute layers relatives",
+    "kernels.named kernels.law kernels.fixed kernels.operators kernels.cpu kernels.gpu kernels.triton kernels.compiled",
+    "kernels.reference kernels recompute layers relatives",
     "inputs modules ops.op ops.synapses ops.carriers ops.nonlinear ops.training ops.activations ops graph fold",
     "readout method direct methods state network store",
     "readers.call readers.synapses readers.neurons readers.activations readers.pools",
@@ -46,6 +46,7 @@ OPTIONAL = {
     "datasets": {"data.hub"},
     "tonic": {"data.recordings"},
     "accelerate": {"train"},
+    "triton": {"kernels.gpu"},
     "scipy": set(),
 }
 """Which modules may import an optional package; recipes may import any."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import KernelError
 from ..membrane import Membrane, Tensors
 from ..neuron import Emission, Neuron
-from . import compiled, cpu, reference
+from . import compiled, cpu, reference, triton
 from .named import asked
 from .named import use as use
 
@@ -34,6 +34,7 @@ class Kernel(NamedTuple):
 
 KERNELS: list[Kernel] = [
     Kernel("cpu", cpu.run, cpu.declines),
+    Kernel("triton", triton.run, triton.declines),
     Kernel("compiled", compiled.run, compiled.declines, only_asked=True),
     Kernel("reference", reference.run, reference.declines),
 ]

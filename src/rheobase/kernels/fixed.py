@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..gate import Open, Wait
 from ..leak import LearnedDecay
+from ..link import Rate
 from ..membrane import Membrane, Tensors
 from ..neuron import Emission, Neuron
 from ..threshold import Fixed
@@ -71,6 +72,15 @@ def has_no_gradient(neuron: Neuron) -> str:
         return f"it has no gradient of {type(neuron.threshold).__name__}"
     if not isinstance(neuron.gate, (Open, Wait)):
         return f"it has no gradient through {type(neuron.gate).__name__}"
+    return ""
+
+
+def moves(neuron: Neuron) -> str:
+    """Why a neuron is not one of a fixed threshold, open gate and a rate, or an empty string if it is."""
+    if not isinstance(neuron.threshold, Fixed):
+        return f"it knows no {type(neuron.threshold).__name__} threshold"
+    if not isinstance(neuron.gate, (Open, Wait)) or not isinstance(neuron.link, Rate):
+        return "it knows no such gate or link"
     return ""
 
 

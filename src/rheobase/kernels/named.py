@@ -9,7 +9,7 @@ from contextvars import ContextVar
 
 from ..spec import nearest
 
-NAMES = ("cpu", "compiled", "reference")
+NAMES = ("cpu", "triton", "compiled", "reference")
 _asked: ContextVar[str] = ContextVar("kernel", default="")
 
 
@@ -24,7 +24,7 @@ def asked() -> str:
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Run every neuron in the block by one kernel, "cpu", "compiled" or "reference".
+    """Run every neuron in the block by one kernel, "cpu", "triton", "compiled" or "reference".
 
     The variable RHEOBASE_KERNEL of the environment names one for a whole process. Events are convolved in C++ where the
     choice is free or "cpu".
