@@ -136,7 +136,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> neuron_backward(
     for (int64_t k = begin; k < end; k++) {
       const int64_t first = k * piece, last = std::min(columns, first + piece);
 #ifdef RHEOBASE_X86
-      if (used == AVX512) sums[k] = avx512::walk_back(back, first, last);
+      if (used >= AVX512) sums[k] = avx512::walk_back(back, first, last);
       else if (used == AVX2) sums[k] = avx2::walk_back(back, first, last);
       else
 #endif

@@ -38,6 +38,7 @@ RANKS = (
 )
 ORDER = [name for rank in RANKS for name in rank.split()]
 OPTIONAL = {
+    "triton": {"kernels.gpu"},
     "matplotlib": {"plot"},
     "rich": {"terminal", "demo"},
     "sklearn": {"demo"},
@@ -46,7 +47,6 @@ OPTIONAL = {
     "datasets": {"data.hub"},
     "tonic": {"data.recordings"},
     "accelerate": {"train"},
-    "triton": {"kernels.gpu"},
     "scipy": set(),
 }
 """Which modules may import an optional package; recipes may import any."""
