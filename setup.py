@@ -30,7 +30,7 @@ def kernels() -> dict[str, Any]:
         "rheobase.kernels._cpu",
         ["csrc/ops.cpp"],
         include_dirs=["csrc"],
-        depends=[f"csrc/{name}.h" for name in ("kernels", "lanes", "neuron", "events")],
+        depends=[f"csrc/{name}.h" for name in ("kernels", "lanes", "neuron", "backward", "events")],
         define_macros=[("TORCH_TARGET_VERSION", "0x020a000000000000")],  # PyTorch 2.10 and newer
         extra_compile_args=[
             "-O3",

@@ -12,7 +12,9 @@
 #endif
 
 enum Rule { FIXED, MSAT, RECIPROCAL, EXPONENTIAL, RAMP };
-enum Letters { BINARY, UNIFORM, TABLE };
+enum Letters { BINARY, UNIFORM, TABLE, CASCADE };
+enum Charge { LEAK, DECAY, LEARNED };
+enum Surrogate { RECTANGULAR, POLYNOMIAL, GAUSSIAN, ATAN, SIGMOID, TILED };
 constexpr int MOST_SUMS = 12;  // vectors of sums that stay in the 16 registers of AVX2
 
 // T steps of `size` neurons of one kind. Drives at xs + step * stride (stride 0: constant); letters and amplitude
@@ -29,10 +31,35 @@ struct NeuronRun {
   int64_t steps, stride, size, period, t;
   int rule, alphabet, rungs;
   bool normalised, hard, with_sign, floored;
-  float leak, value;
+  int charge;
+  float leak, rest;  // the leak's beta, tau or share of the way
+  float value, at;   // hard reset: what it leaves, and from which |u / theta| on (0: wherever a letter left)
   const float* constants;
   const float* levels;
   const float* heights;
+};
+
+// The gradient of such a run with a fixed threshold and open gate. The drives, the potential at birth and the law stand
+// in `run`, which writes nothing; gradients that come in may be null. The neurons are `rows` of as many columns.
+struct NeuronBackward {
+  NeuronRun run;
+  const float* letters;  // [steps, size]
+  const float* potential;
+  int64_t stride;  // of `letters` in time
+  float* xs;       // [steps, size]
+  float* v;
+  float* theta;  // one for each neuron of a row, that is added to; null: not wanted, or summed up
+  bool sums_theta, detached;
+  int64_t rows;
+  int alphabet, surrogate, rungs;  // rungs: of `parts`
+  float hit;                       // hard reset, attached: the level whose surrogate lets the gradient through
+  const float* widths;             // the constants of the surrogate
+  const float* parts;              // of a cascade, ascending
+};
+
+// What is summed over neurons and steps: the gradients of a shared threshold, and of a learned share of the way.
+struct Shared {
+  double theta, leak;
 };
 
 // y = conv(x) + bias, both channels last. An input column at distance `right` from the padded edge belongs to the phase
@@ -78,6 +105,7 @@ namespace plain {
 #define LANES 4
 #include "lanes.h"
 #include "neuron.h"
+#include "backward.h"
 #include "events.h"
 #undef LANES
 }  // namespace plain
@@ -94,6 +122,7 @@ namespace avx2 {
 #define RHEOBASE_AVX2
 #include "lanes.h"
 #include "neuron.h"
+#include "backward.h"
 #include "events.h"
 #undef RHEOBASE_AVX2
 #undef LANES
@@ -111,6 +140,7 @@ namespace avx512 {
 #define RHEOBASE_AVX512
 #include "lanes.h"
 #include "neuron.h"
+#include "backward.h"
 #include "events.h"
 #undef RHEOBASE_AVX512
 #undef LANES

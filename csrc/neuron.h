@@ -1,6 +1,14 @@
 // The law of `rheobase.neuron`, T steps in one pass: the potential stays in registers, each operation in the order and
 // rounding of the reference. Included once for each instruction set, like `lanes.h`.
 
+constexpr int BLOCK = 4;  // chains side by side hide the latency of each
+
+static inline F charge(const NeuronRun& run, F v, F x) {
+  if (run.charge == LEAK) return run.leak == 1.0f ? v + x : run.leak * v + x;
+  const F way = x - (v - run.rest);
+  return v + (run.charge == DECAY ? way / run.leak : way * run.leak);
+}
+
 template <int RULE>
 static inline F threshold(const NeuronRun& run, F theta0, F x, F v, F total, int64_t t) {
   const float* c = run.constants;
@@ -27,7 +35,7 @@ static inline F fire(const NeuronRun& run, F u, F theta) {
   const F one = all(1.0f), none = all(0.0f);
   if constexpr (LETTERS == BINARY) return choose(u >= theta, one, none);
   F r = u / theta;
-  if constexpr (LETTERS == UNIFORM) {
+  if constexpr (LETTERS == UNIFORM || LETTERS == CASCADE) {
     const float top = static_cast<float>(run.rungs);
     r = limit(r, run.with_sign ? -top : 0.0f, top);
     return run.floored ? floor(r) : trunc(r);
@@ -43,18 +51,33 @@ static inline F fire(const NeuronRun& run, F u, F theta) {
   return s;
 }
 
+// Where a hard reset acts.
+static inline I emptied(const NeuronRun& run, F u, F theta, F removed) {
+  I hit = removed != 0.0f;
+  if (run.at > 0) {
+    const F r = u / theta;
+    hit &= greatest(r, -r) >= run.at;
+  }
+  return hit;
+}
+
+static inline F reset(const NeuronRun& run, F u, F theta, F s) {
+  const F removed = s * theta;
+  return run.hard ? choose(emptied(run, u, theta, removed), all(run.value), u) : u - removed;
+}
+
 // The most negative letter that charge already sent allows.
 static inline F covered(const NeuronRun& run, F s, F sent, F unit) {
   return greatest(s, -floor(limit(sent / unit, 0.0f, 1048576.0f)));
 }
 
-// Elements [i, i + n) of the flat step, all T steps: n is BLOCK * W, or less than W if not FULL.
-template <int RULE, int LETTERS, int BLOCK, bool FULL>
+// Elements [i, i + n) of the flat step, all T steps: n is VECTORS * W, or less than W if not FULL.
+template <int RULE, int LETTERS, int VECTORS, bool FULL>
 static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n) {
   const bool sums = RULE == MSAT && run.total, graded = run.amplitude;
   const int width = FULL ? W : n;
-  F v[BLOCK], total[BLOCK], base[BLOCK], sent[BLOCK];
-  for (int b = 0; b < BLOCK; b++) {
+  F v[VECTORS], total[VECTORS], base[VECTORS], sent[VECTORS];
+  for (int b = 0; b < VECTORS; b++) {
     v[b] = load(run.v + i + b * W, width, 0.0f);
     base[b] = run.shared ? all(*theta0) : load(theta0 + b * W, width, 1.0f);
     total[b] = sums ? load(run.total + i + b * W, width, 0.0f) : all(0.0f);
@@ -63,9 +86,9 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
   for (int64_t step = 0; step < run.steps; step++) {
     const float* xs = run.xs + step * run.stride + i;
     float* letters = run.letters + step * run.size + i;
-    for (int b = 0; b < BLOCK; b++) {
+    for (int b = 0; b < VECTORS; b++) {
       F x = load(xs + b * W, width, 0.0f);
-      F u = run.leak == 1.0f ? v[b] + x : run.leak * v[b] + x;
+      F u = charge(run, v[b], x);
       F theta = threshold<RULE>(run, base[b], x, v[b], total[b], run.t + step);
       F s = fire<LETTERS>(run, u, theta);
       if (run.sent) {
@@ -73,14 +96,13 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
         s = covered(run, s, sent[b], unit);
         sent[b] = sent[b] + s * unit;
       }
-      F removed = s * theta;
-      v[b] = run.hard ? choose(removed != 0.0f, all(run.value), u) : u - removed;
+      v[b] = reset(run, u, theta, s);
       if (sums) total[b] = total[b] + v[b];
       store(letters + b * W, s, width);
       if (run.amplitude) store(run.amplitude + step * run.size + i + b * W, theta, width);
     }
   }
-  for (int b = 0; b < BLOCK; b++) {
+  for (int b = 0; b < VECTORS; b++) {
     store(run.v + i + b * W, v[b], width);
     if (sums) store(run.total + i + b * W, total[b], width);
     if (run.sent) store(run.sent + i + b * W, sent[b], width);
@@ -89,7 +111,6 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
 
 template <int RULE, int LETTERS>
 static void run_range(const NeuronRun& run, int64_t begin, int64_t end) {
-  constexpr int BLOCK = 4;  // chains side by side hide the latency of each
   for (int64_t i = begin; i < end;) {
     const int64_t at = run.shared ? 0 : i % run.period;
     const int64_t left = run.shared ? end - i : std::min(end - i, run.period - at);

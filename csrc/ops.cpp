@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "kernels.h"
 
@@ -38,20 +39,28 @@ float* written(const std::optional<Tensor>& tensor) { return tensor ? written(*t
 
 std::vector<float> floats(const std::vector<double>& values) { return {values.begin(), values.end()}; }
 
-void neuron(Tensor xs, Tensor v, std::optional<Tensor> total, std::optional<Tensor> sent, Tensor letters, std::optional<Tensor> amplitude,
-            Tensor theta0, int64_t t, int64_t rule, std::vector<double> constants, bool normalised, int64_t alphabet,
-            std::vector<double> levels, std::vector<double> heights, bool with_sign, bool floored, double leak, bool hard,
-            double value) {
-  const std::vector<float> c = floats(constants), l = floats(levels), h = floats(heights);
+// A run by everything that is a number, and the tables it points to.
+struct Law {
+  std::vector<float> constants, levels, heights;
   NeuronRun run{};
-  run.xs = read(xs), run.letters = written(letters), run.amplitude = written(amplitude);
-  run.v = written(v), run.total = written(total), run.sent = written(sent), run.theta0 = read(theta0);
-  run.shared = theta0.numel() == 1;
-  run.steps = xs.size(0), run.stride = xs.stride(0), run.size = xs.size(1), run.period = theta0.numel(), run.t = t;
-  run.rule = static_cast<int>(rule), run.alphabet = static_cast<int>(alphabet), run.rungs = static_cast<int>(l.size());
-  run.normalised = normalised, run.hard = hard, run.with_sign = with_sign, run.floored = floored;
-  run.leak = static_cast<float>(leak), run.value = static_cast<float>(value);
-  run.constants = c.data(), run.levels = l.data(), run.heights = h.data();
+
+  Law(const Tensor& xs, const Tensor& theta, int64_t rule, const std::vector<double>& constants, int64_t charge, double leak,
+      double rest, const std::optional<Tensor>& share, int64_t alphabet, const std::vector<double>& levels,
+      const std::vector<double>& heights, bool with_sign, bool floored, bool hard, double value, double at)
+      : constants(floats(constants)), levels(floats(levels)), heights(floats(heights)) {
+    run.xs = read(xs), run.theta0 = read(theta), run.shared = theta.numel() == 1, run.period = theta.numel();
+    run.steps = xs.size(0), run.size = xs.numel() / xs.size(0), run.stride = run.steps > 1 ? xs.stride(0) : run.size;
+    run.rule = static_cast<int>(rule), run.constants = this->constants.data();
+    run.charge = static_cast<int>(charge), run.rest = static_cast<float>(rest);
+    run.leak = share ? *read(*share) : static_cast<float>(leak);
+    run.alphabet = static_cast<int>(alphabet), run.rungs = static_cast<int>(levels.size());
+    run.levels = this->levels.data(), run.heights = this->heights.data();
+    run.with_sign = with_sign, run.floored = floored;
+    run.hard = hard, run.value = static_cast<float>(value), run.at = static_cast<float>(at);
+  }
+};
+
+void run_all(const NeuronRun& run) {
   torch::stable::parallel_for(0, run.size, 16384, [&](int64_t begin, int64_t end) {
 #ifdef RHEOBASE_X86
     if (used == AVX512) return avx512::run_neurons(run, begin, end);
@@ -59,6 +68,86 @@ void neuron(Tensor xs, Tensor v, std::optional<Tensor> total, std::optional<Tens
 #endif
     plain::run_neurons(run, begin, end);
   });
+}
+
+void neuron(Tensor xs, Tensor v, std::optional<Tensor> total, std::optional<Tensor> sent, Tensor letters,
+            std::optional<Tensor> amplitude, Tensor theta0, std::optional<Tensor> share, int64_t t, int64_t rule,
+            std::vector<double> constants, bool normalised, int64_t charge, double leak, double rest, int64_t alphabet,
+            std::vector<double> levels, std::vector<double> heights, bool with_sign, bool floored, bool hard, double value,
+            double at) {
+  Law law(xs, theta0, rule, constants, charge, leak, rest, share, alphabet, levels, heights, with_sign, floored, hard, value, at);
+  NeuronRun& run = law.run;
+  run.letters = written(letters), run.amplitude = written(amplitude), run.t = t, run.normalised = normalised;
+  run.v = written(v), run.total = written(total), run.sent = written(sent);
+  run_all(run);
+}
+
+// Memory like that of `x`, dense in its order.
+Tensor empty(const Tensor& x, bool in_time) {
+  std::vector<int64_t> sizes, strides;
+  for (int64_t axis = in_time ? 0 : 1; axis < x.dim(); axis++) sizes.push_back(x.size(axis)), strides.push_back(x.stride(axis));
+  if (in_time) strides[0] = x.numel() / x.size(0);
+  AtenTensorHandle made;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(sizes.size(), sizes.data(), strides.data(), aoti_torch_dtype_float32(),
+                                                  aoti_torch_device_type_cpu(), 0, &made));
+  return Tensor(made);
+}
+
+std::tuple<Tensor, Tensor> neuron_forward(Tensor xs, Tensor v, Tensor theta, std::optional<Tensor> share, int64_t charge,
+                                          double leak, double rest, int64_t alphabet, std::vector<double> levels,
+                                          std::vector<double> heights, bool with_sign, bool floored, bool hard, double value,
+                                          double at, std::vector<double> parts, bool detached, double hit, int64_t surrogate,
+                                          std::vector<double> widths) {
+  Law law(xs, theta, FIXED, {1.0}, charge, leak, rest, share, alphabet, levels, heights, with_sign, floored, hard, value, at);
+  Tensor letters = empty(xs, true), after = empty(xs, false);
+  law.run.letters = written(letters), law.run.v = written(after);
+  memcpy(law.run.v, read(v), sizeof(float) * law.run.size);
+  run_all(law.run);
+  return {letters, after};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> neuron_backward(
+    std::optional<Tensor> grad_letters, std::optional<Tensor> grad_after, bool grad_theta, Tensor xs, Tensor v, Tensor theta,
+    std::optional<Tensor> share, int64_t charge, double leak, double rest, int64_t alphabet, std::vector<double> levels,
+    std::vector<double> heights, bool with_sign, bool floored, bool hard, double value, double at, std::vector<double> parts,
+    bool detached, double hit, int64_t surrogate, std::vector<double> widths) {
+  Law law(xs, theta, FIXED, {1.0}, charge, leak, rest, share, alphabet, levels, heights, with_sign, floored, hard, value, at);
+  const std::vector<float> c = floats(widths), steps = floats(parts);
+  Tensor to_xs = empty(xs, true), to_v = empty(xs, false);
+  const std::vector<int64_t> none{0}, one{share ? 1 : 0};
+  Tensor to_theta = grad_theta ? torch::stable::empty_like(theta) : torch::stable::new_empty(theta, none);
+  Tensor to_share = torch::stable::new_empty(theta, one);
+  NeuronBackward back{};
+  back.run = law.run, back.run.v = const_cast<float*>(read(v));
+  back.letters = grad_letters ? read(*grad_letters) : nullptr;
+  back.stride = grad_letters && law.run.steps > 1 ? grad_letters->stride(0) : law.run.size;
+  back.potential = grad_after ? read(*grad_after) : nullptr;
+  back.xs = written(to_xs), back.v = written(to_v);
+  back.alphabet = static_cast<int>(parts.empty() ? alphabet : CASCADE), back.rungs = static_cast<int>(parts.size());
+  back.surrogate = static_cast<int>(surrogate), back.widths = c.data(), back.parts = steps.data();
+  back.detached = detached, back.hit = static_cast<float>(hit), back.rows = 1;
+  if (grad_theta && !law.run.shared) {
+    back.theta = written(to_theta), back.rows = law.run.size / law.run.period;
+    std::fill_n(back.theta, law.run.period, 0.0f);
+  }
+  const int64_t columns = law.run.size / back.rows, piece = 4096, pieces = (columns + piece - 1) / piece;
+  std::vector<Shared> sums(pieces);  // of fixed pieces, so that they do not depend on the number of threads
+  torch::stable::parallel_for(0, pieces, 2, [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; k++) {
+      const int64_t first = k * piece, last = std::min(columns, first + piece);
+#ifdef RHEOBASE_X86
+      if (used >= AVX512) sums[k] = avx512::walk_back(back, first, last);
+      else if (used == AVX2) sums[k] = avx2::walk_back(back, first, last);
+      else
+#endif
+        sums[k] = plain::walk_back(back, first, last);
+    }
+  });
+  Shared sum{};
+  for (const Shared& part : sums) sum.theta += part.theta, sum.leak += part.leak;
+  if (grad_theta && law.run.shared) *written(to_theta) = static_cast<float>(sum.theta);
+  if (share) *written(to_share) = static_cast<float>(sum.leak);
+  return {to_xs, to_v, to_theta, to_share};
 }
 
 int lanes() { return used == AVX512 ? 16 : used == AVX2 ? 8 : 4; }
@@ -122,11 +211,17 @@ int64_t instruction_set(int64_t set) {
 }  // namespace
 
 STABLE_TORCH_LIBRARY(rheobase, m) {
+#define LAW                                                                                                       \
+  "int charge, float leak, float rest, int alphabet, float[] levels, float[] heights, bool with_sign, bool floored, bool hard, float value, float at"
+#define SLOPE "float[] parts, bool detached, float hit, int surrogate, float[] widths"
   m.def(
       "neuron(Tensor xs, Tensor(a!) v, Tensor(b!)? total, Tensor(c!)? sent, Tensor(d!) letters, Tensor(e!)? amplitude, "
-      "Tensor theta0, "
-      "int t, int rule, float[] constants, bool normalised, int alphabet, float[] levels, float[] heights, "
-      "bool with_sign, bool floored, float leak, bool hard, float value) -> ()");
+      "Tensor theta0, Tensor? share, int t, int rule, float[] constants, bool normalised, " LAW ") -> ()");
+  m.def(
+      "neuron_forward(Tensor xs, Tensor v, Tensor theta, Tensor? share, " LAW ", " SLOPE ") -> (Tensor, Tensor)");
+  m.def(
+      "neuron_backward(Tensor? grad_letters, Tensor? grad_after, bool grad_theta, Tensor xs, Tensor v, Tensor theta, "
+      "Tensor? share, " LAW ", " SLOPE ") -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "event_conv(Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int dilation_h, Tensor(a!) y) "
       "-> ()");
@@ -135,6 +230,8 @@ STABLE_TORCH_LIBRARY(rheobase, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(rheobase, CPU, m) {
   m.impl("neuron", TORCH_BOX(&neuron));
+  m.impl("neuron_forward", TORCH_BOX(&neuron_forward));
+  m.impl("neuron_backward", TORCH_BOX(&neuron_backward));
   m.impl("event_conv", TORCH_BOX(&event_conv));
 }
 

@@ -15,7 +15,8 @@ RANKS = (
     "version errors spec files",
     "membrane histogram alphabet surrogate threshold scale initial reset gate leak link rehearsal correction",
     "neuron",
-    "kernels.cpu kernels.reference kernels recompute layers relatives",
+    "kernels.named kernels.law kernels.fixed kernels.operators kernels.cpu kernels.gpu kernels.triton kernels.compiled",
+    "kernels.reference kernels recompute layers relatives",
     "inputs modules ops.op ops.synapses ops.carriers ops.nonlinear ops.training ops.activations ops graph fold",
     "readout method direct methods state network store",
     "readers.call readers.synapses readers.neurons readers.activations readers.pools",
@@ -37,6 +38,7 @@ RANKS = (
 )
 ORDER = [name for rank in RANKS for name in rank.split()]
 OPTIONAL = {
+    "triton": {"kernels.gpu"},
     "matplotlib": {"plot"},
     "rich": {"terminal", "demo"},
     "sklearn": {"demo"},

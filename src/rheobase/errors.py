@@ -44,6 +44,10 @@ class FileError(RheobaseError):
     """A file or folder that cannot be read or written, or does not hold what it should."""
 
 
+class KernelError(RheobaseError):
+    """A kernel that was asked for by name and does not take a run, with its reason."""
+
+
 class TrainingError(RheobaseError):
     """A training run that cannot go on: its loss or gradient is no number; names the step and the layer."""
 

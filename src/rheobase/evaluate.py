@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .energy import HOROWITZ, Costs
 from .errors import InputError, context
 from .inputs import called, count, each, split
-from .kernels import cpu
+from .kernels import in_use
 from .measure import NOT_COUNTED, Ledger
 from .network import SpikingNet
 from .observe import check_inputs
@@ -261,5 +261,5 @@ def versions() -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "kernels": "reference" if cpu.MISSING else f"cpu ({cpu.instruction_set()})",
+        "kernels": in_use(),
     }

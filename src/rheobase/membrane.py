@@ -51,3 +51,9 @@ class Membrane(NamedTuple):
     threshold: tuple[Tensor, ...] = ()
     gate: tuple[Tensor, ...] = ()
     link: tuple[Tensor, ...] = ()
+
+
+def differentiated(xs: Tensor, tensors: Tensors, m: Membrane | None) -> bool:
+    """Whether a gradient may be asked for of a run with these drives, tensors and memory."""
+    given = (xs, *tensors, *(() if m is None else (m.v, *m.threshold, *m.gate, *m.link)))
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)

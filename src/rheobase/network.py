@@ -36,7 +36,8 @@ class SpikingNet(nn.Module):
     the source network. There is no hidden state: two calls give the same answer. `provenance` says how it was made.
 
     In training batch norm and dropout act, over all steps of a batch at once. recompute: a neuron keeps only its drives
-    for the backward pass and runs again there; False keeps all that lies between, which is faster and larger.
+    for the backward pass and runs again there; False keeps all that lies between where no kernel has the gradient,
+    which is faster and larger.
     """
 
     def __init__(self, graph: Graph, provenance: dict[str, Any] | None = None) -> None:

@@ -108,8 +108,13 @@ def emissions(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None =
     The amplitude is `[T, N, ...]` where the threshold rule is graded, otherwise the constant that broadcasts.
     """
     m = begin(neuron, tensors, xs, m)
+    return unrolled(neuron, tensors, drives(neuron, tensors, xs, m.t), m)
+
+
+def unrolled(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane) -> tuple[Emission, Membrane]:
+    """The steps of `emissions` from the memory with which they begin, over drives as the neuron meets them."""
     letters, amplitudes = [], []
-    for x in drives(neuron, tensors, xs, m.t).unbind(0):
+    for x in xs.unbind(0):
         emission, m = fire(neuron, tensors, x, m)
         letters.append(emission.letters)
         amplitudes.append(emission.amplitude)

@@ -1,4 +1,4 @@
-"""Backpropagation through time that keeps a neuron's drives only, and runs it again when its gradient is asked for."""
+"""Who runs a neuron that is trained: a kernel with a gradient, or the law again when its gradient is asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .kernels import choose
-from .membrane import Membrane, Tensors
+from .membrane import Membrane, Tensors, differentiated
 from .neuron import Emission, Neuron, begin, emissions
 
 Sizes = tuple[int | None, ...]
@@ -20,13 +20,12 @@ def run(
 ) -> tuple[Emission, Membrane]:
     """`emissions` of the law by the first kernel that takes the run, with a gradient where one is wanted.
 
-    recompute: keep nothing but the drives `[T, N, ...]` and the memory they met; backward, run the law again, on the
-    same drives. The gradient is that of recompute=False, which keeps the values between of every step and layer.
+    A kernel with a gradient keeps nothing but the drives `[T, N, ...]` and the memory they met. recompute: where none
+    has it, keep no more than that either, and run the law again backward; False keeps all that lies between.
     """
-    given = (xs, *tensors, *([] if m is None else _flat(m)))
-    wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)
-    if not (recompute and wanted):
-        return choose(neuron, tensors, xs).run(neuron, tensors, xs, m)
+    kernel = choose(neuron, tensors, xs, m)
+    if not (recompute and kernel.name == "reference" and differentiated(xs, tensors, m)):
+        return kernel.run(neuron, tensors, xs, m)
     m = begin(neuron, tensors, xs, m)
     sizes = _sizes(m)
     letters, amplitude, *after = _Again.apply(neuron, sizes, xs, *tensors, *_flat(m))
@@ -41,7 +40,7 @@ class _Again(torch.autograd.Function):
         ctx.neuron, ctx.sizes = neuron, sizes
         ctx.save_for_backward(*given)
         tensors, xs, m = _parts(given, sizes)
-        emission, after = choose(neuron, tensors, xs).run(neuron, tensors, xs, m)
+        emission, after = choose(neuron, tensors, xs, m).run(neuron, tensors, xs, m)
         ys = [y.clone() if any(y is t for t in given) else y for y in (*emission, *_flat(after))]
         worth = [] if neuron.threshold.graded or tensors.theta0.requires_grad else [ys[1]]
         ctx.mark_non_differentiable(*worth, *(y for y in ys if not y.is_floating_point()))

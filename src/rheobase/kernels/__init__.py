@@ -1,4 +1,7 @@
-"""Who runs a neuron: an ordered list of kernels, the first that does not decline runs; the reference is last."""
+"""Who runs a neuron: an ordered list of kernels, the first that does not decline runs; the reference is last.
+
+`use` asks for one by name instead.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +10,60 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from ..errors import KernelError
 from ..membrane import Membrane, Tensors
 from ..neuron import Emission, Neuron
-from . import cpu, reference
+from . import compiled, cpu, reference, triton
+from .named import asked
+from .named import use as use
 
 
 class Kernel(NamedTuple):
     """A way to run a neuron for T steps.
 
-    declines(neuron, tensors, xs): why this kernel does not take such a run, or "" if it does; without tensors and
-    drives, why it never takes the neuron.
+    declines(neuron, tensors, xs, m): why this kernel does not take such a run, or "" if it does; without tensors and
+    drives, why it never takes the neuron. A kernel that takes a run of which a gradient may be asked has that gradient.
+    only_asked: it runs where `use` names it and takes no run by itself.
     """
 
     name: str
     run: Callable[[Neuron, Tensors, Tensor, Membrane | None], tuple[Emission, Membrane]]
-    declines: Callable[[Neuron, Tensors | None, Tensor | None], str]
+    declines: Callable[[Neuron, Tensors | None, Tensor | None, Membrane | None], str]
+    only_asked: bool = False
 
 
 KERNELS: list[Kernel] = [
     Kernel("cpu", cpu.run, cpu.declines),
+    Kernel("triton", triton.run, triton.declines),
+    Kernel("compiled", compiled.run, compiled.declines, only_asked=True),
     Kernel("reference", reference.run, reference.declines),
 ]
 
 
-def choose(neuron: Neuron, tensors: Tensors | None = None, xs: Tensor | None = None) -> Kernel:
-    """The first kernel of the list that takes the run."""
-    return next(kernel for kernel in KERNELS if not kernel.declines(neuron, tensors, xs))
+def choose(
+    neuron: Neuron, tensors: Tensors | None = None, xs: Tensor | None = None, m: Membrane | None = None
+) -> Kernel:
+    """The first kernel of the list that takes the run, or the one that was asked for.
+
+    Raises KernelError if a kernel was asked for that does not take it.
+    """
+    name = asked()
+    if not name:
+        return next(k for k in KERNELS if not k.only_asked and not k.declines(neuron, tensors, xs, m))
+    kernel = next(kernel for kernel in KERNELS if kernel.name == name)
+    if why := kernel.declines(neuron, tensors, xs, m):
+        raise KernelError(f"the kernel {name!r} was asked for and does not take {neuron}", why=why, instead=_INSTEAD)
+    return kernel
+
+
+_ONLY_ASKED = "it takes seconds to compile, so it runs where it is asked for only"
+_INSTEAD = 'rheobase.kernels.use("reference"), or leave the choice to rheobase'
+
+
+def in_use() -> str:
+    """Which kernels this machine and the one who asks give a network, as a line for provenance."""
+    name = asked() or ("reference" if cpu.MISSING else "cpu")
+    return f"cpu ({cpu.instruction_set()})" if name == "cpu" and not cpu.MISSING else name
 
 
 class Choice(NamedTuple):
@@ -67,9 +98,11 @@ def explain(net: _Spiking, images: Tensor | None = None) -> dict[str, Choice]:
 
 
 def _choice(neuron: Neuron, tensors: Tensors | None, xs: Tensor | None) -> Choice:
+    if asked():
+        return Choice(choose(neuron, tensors, xs).name, {})
     declined: dict[str, str] = {}
     for kernel in KERNELS:
-        if not (why := kernel.declines(neuron, tensors, xs)):
+        if not (why := kernel.only_asked * _ONLY_ASKED or kernel.declines(neuron, tensors, xs, None)):
             return Choice(kernel.name, declined)
         declined[kernel.name] = why
     raise AssertionError("the reference declines nothing")

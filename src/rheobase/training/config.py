@@ -33,8 +33,8 @@ class Training:
     T. batch: samples of one optimiser step over all processes; accumulate: the pieces in which each process takes its
     share. held: training samples kept back to choose by, never trained on. ema: decay of the average of the weights
     that is evaluated, 0 for none. clip: largest norm of the gradient, 0 for none. bf16: mixed precision. recompute:
-    neurons run again backward instead of keeping what lies between, which takes less memory and more time. seed: of
-    everything random.
+    neurons whose gradient no kernel has run again backward instead of keeping what lies between, which takes less
+    memory and more time. seed: of everything random.
 
     Raises SpecError for what makes no run.
     """

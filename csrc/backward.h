@@ -1,0 +1,175 @@
+// The gradient of `neuron.h` for fixed thresholds: a block of neurons runs T steps again, keeping the potential before
+// each, and walks back through them. In the order and rounding of autograd through `rheobase.neuron.fire`, but for the
+// order of sums over neurons. Included once for each instruction set, like `lanes.h`.
+
+// What a piece of the neurons adds to sums, lane by lane.
+struct Sums {
+  F theta, leak;
+};
+
+// h(r) of `rheobase.surrogate`.
+template <int SURROGATE>
+static inline F derivative(const float* c, F r) {
+  if constexpr (SURROGATE == RECTANGULAR || SURROGATE == TILED)
+    return choose((r >= -c[0]) & (r < c[0]), all(1.0f / c[1]), all(0.0f));
+  if constexpr (SURROGATE == POLYNOMIAL) return greatest(c[0] - c[1] * greatest(r, -r), all(0.0f));
+  if constexpr (SURROGATE == GAUSSIAN) return exp(r * r / c[0]) / c[1];
+  if constexpr (SURROGATE == ATAN) {
+    const F q = c[0] * r;
+    return 1.0f / (1.0f + q * q) * c[1];
+  }
+  const F up = sigmoid(r / c[0]);
+  return up * (1.0f - up) / c[0];
+}
+
+// `Alphabet.slope`: the derivative of the letter by r.
+template <int LETTERS, int SURROGATE>
+static inline F slope(const NeuronBackward& back, F r) {
+  const NeuronRun& run = back.run;
+  const float* c = back.widths;
+  if constexpr (SURROGATE == TILED)  // the windows of neighbouring letters tile: the sum is one comparison
+    return choose((r >= 0.5f) & (r < static_cast<float>(run.rungs) + 0.5f), all(1.0f), all(0.0f));
+  if constexpr (LETTERS == BINARY) return derivative<SURROGATE>(c, r - 1.0f);
+  F total = all(0.0f), left = r, chain = all(1.0f);
+  float below = 0;
+  if constexpr (LETTERS == CASCADE) {
+    for (int k = back.rungs; k-- > 0;) {
+      const float part = back.parts[k];
+      const F rise = chain * derivative<SURROGATE>(c, (left - part) / part);
+      total = total + rise;
+      left = left - choose(left >= part, all(part), all(0.0f));
+      if (!back.detached) chain = chain - rise;
+    }
+    return total;
+  }
+  for (int k = 0; k < run.rungs; k++) {
+    const float level = run.levels[k], mirrored = run.floored ? below : level, height = run.heights[k];
+    const bool even = LETTERS == UNIFORM;  // every height is 1
+    total = total + derivative<SURROGATE>(c, even ? r - level : (r - level) / height);
+    if (run.with_sign) total = total + derivative<SURROGATE>(c, even ? -r - mirrored : (-r - mirrored) / height);
+    below += height;
+  }
+  return total;
+}
+
+// The gradient that arrives at a neuron after its reset, as it walks back.
+struct Back {
+  F v, theta, leak;
+};
+
+// One step back: from dL/ds to dL/dx; m is the potential before the step.
+template <int LETTERS, int SURROGATE>
+static inline F step_back(const NeuronBackward& back, F theta, F m, F x, F ds, Back& g) {
+  const NeuronRun& run = back.run;
+  const F u = charge(run, m, x), r = u / theta, s = fire<LETTERS>(run, u, theta);
+  F du = g.v, dr;
+  if (!run.hard) {
+    if (!back.detached) {
+      ds = ds - g.v * theta;
+      g.theta = g.theta - g.v * s;
+    }
+    dr = ds * slope<LETTERS, SURROGATE>(back, r);
+  } else {
+    du = choose(emptied(run, u, theta, s * theta), all(0.0f), g.v);
+    dr = ds * slope<LETTERS, SURROGATE>(back, r);
+    if (!back.detached) {
+      const F hit = g.v * run.value - g.v * u;
+      F through = derivative<SURROGATE>(back.widths, r - back.hit);
+      if (run.with_sign) through = through - derivative<SURROGATE>(back.widths, -r - back.hit);
+      dr = dr + hit * through;
+    }
+  }
+  du = du + dr / theta;
+  g.theta = g.theta - dr * (r / theta);
+  if (run.charge == LEAK) {
+    g.v = run.leak == 1.0f ? du : run.leak * du;
+    return du;
+  }
+  if (run.charge == LEARNED) g.leak = g.leak + du * (x - (m - run.rest));
+  const F part = run.charge == DECAY ? du / run.leak : du * run.leak;
+  g.v = du - part;
+  return part;
+}
+
+// Neurons [i, i + n), theta and its gradient beginning at `at`; `before` has room for their potentials of all steps.
+template <int LETTERS, int SURROGATE, int VECTORS, bool FULL>
+static void walk(const NeuronBackward& back, int64_t i, int64_t at, int n, float* before, Sums& sums) {
+  const NeuronRun& run = back.run;
+  const int width = FULL ? W : n;
+  F v[VECTORS], theta[VECTORS];
+  for (int b = 0; b < VECTORS; b++) {
+    v[b] = load(run.v + i + b * W, width, 0.0f);
+    theta[b] = run.shared ? all(*run.theta0) : load(run.theta0 + at + b * W, width, 1.0f);
+  }
+  for (int64_t step = 0; step < run.steps; step++) {
+    const float* xs = run.xs + step * run.stride + i;
+    for (int b = 0; b < VECTORS; b++) {
+      store(before + (step * VECTORS + b) * W, v[b]);
+      const F u = charge(run, v[b], load(xs + b * W, width, 0.0f));
+      v[b] = reset(run, u, theta[b], fire<LETTERS>(run, u, theta[b]));
+    }
+  }
+  Back g[VECTORS];
+  for (int b = 0; b < VECTORS; b++)
+    g[b] = {back.potential ? load(back.potential + i + b * W, width, 0.0f) : all(0.0f), all(0.0f), all(0.0f)};
+  for (int64_t step = run.steps; step-- > 0;) {
+    const float* xs = run.xs + step * run.stride + i;
+    const float* letters = back.letters + step * back.stride + i;
+    for (int b = 0; b < VECTORS; b++) {
+      const F ds = back.letters ? load(letters + b * W, width, 0.0f) : all(0.0f), x = load(xs + b * W, width, 0.0f);
+      const F m = load(before + (step * VECTORS + b) * W);
+      store(back.xs + step * run.size + i + b * W, step_back<LETTERS, SURROGATE>(back, theta[b], m, x, ds, g[b]), width);
+    }
+  }
+  for (int b = 0; b < VECTORS; b++) {
+    store(back.v + i + b * W, g[b].v, width);
+    sums.theta = sums.theta + g[b].theta;  // of lanes past the end 0: nothing arrives there
+    sums.leak = sums.leak + g[b].leak;
+    if (back.theta) store(back.theta + at + b * W, load(back.theta + at + b * W, width, 0.0f) + g[b].theta, width);
+  }
+}
+
+static inline double lanes_of(F a) {
+  double sum = 0;
+  for (int k = 0; k < W; k++) sum += a[k];
+  return sum;
+}
+
+// Columns [begin, end) of every row.
+template <int LETTERS, int SURROGATE>
+static Shared walk_range(const NeuronBackward& back, int64_t begin, int64_t end) {
+  const NeuronRun& run = back.run;
+  std::vector<float> before(run.steps * BLOCK * W);
+  Sums sums{all(0.0f), all(0.0f)};
+  for (int64_t row = 0; row < back.rows; row++)
+    for (int64_t i = row * (run.size / back.rows) + begin, stop = i + end - begin; i < stop;) {
+      const int64_t at = run.shared ? 0 : i % run.period;
+      const int64_t left = run.shared ? stop - i : std::min(stop - i, run.period - at);
+      const int n = left >= BLOCK * W ? BLOCK * W : left >= W ? W : static_cast<int>(left);
+      if (n == BLOCK * W) walk<LETTERS, SURROGATE, BLOCK, true>(back, i, at, n, before.data(), sums);
+      else walk<LETTERS, SURROGATE, 1, false>(back, i, at, n, before.data(), sums);
+      i += n;
+    }
+  return {lanes_of(sums.theta), lanes_of(sums.leak)};
+}
+
+template <int LETTERS>
+static Shared walk_surrogate(const NeuronBackward& back, int64_t begin, int64_t end) {
+  switch (back.surrogate) {
+    case RECTANGULAR: return walk_range<LETTERS, RECTANGULAR>(back, begin, end);
+    case POLYNOMIAL: return walk_range<LETTERS, POLYNOMIAL>(back, begin, end);
+    case GAUSSIAN: return walk_range<LETTERS, GAUSSIAN>(back, begin, end);
+    case ATAN: return walk_range<LETTERS, ATAN>(back, begin, end);
+    case SIGMOID: return walk_range<LETTERS, SIGMOID>(back, begin, end);
+    default: return walk_range<LETTERS, TILED>(back, begin, end);
+  }
+}
+
+static Shared walk_back(const NeuronBackward& back, int64_t begin, int64_t end) {
+  switch (back.alphabet) {
+    case BINARY: return walk_surrogate<BINARY>(back, begin, end);
+    case UNIFORM: return walk_surrogate<UNIFORM>(back, begin, end);
+    case CASCADE: return walk_surrogate<CASCADE>(back, begin, end);
+    default: return walk_surrogate<TABLE>(back, begin, end);
+  }
+}

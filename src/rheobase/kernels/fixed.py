@@ -1,0 +1,139 @@
+"""A run with a fixed threshold, whose gradient some kernels have: what they ask of it, and its place in autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..gate import Open, Wait
+from ..leak import LearnedDecay
+from ..link import Rate
+from ..membrane import Membrane, Tensors
+from ..neuron import Emission, Neuron
+from ..threshold import Fixed
+from .law import SURROGATES, law, slope
+
+
+class Passes(NamedTuple):
+    """Both ways through T steps, in the signatures of the operators `neuron_forward` and `neuron_backward`.
+
+    forward(xs, v, theta, share, *numbers) -> letters, v'
+    backward(by letters, by v', theta wanted, xs, v, theta, share, *numbers) -> by xs, by v, by theta, by share
+    """
+
+    forward: Callable[..., tuple[Tensor, Tensor]]
+    backward: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
+
+
+class Differentiable(torch.autograd.Function):
+    """The forward pass with its gradient; it keeps the drives and the potentials at birth, and nothing else."""
+
+    @staticmethod
+    def forward(passes: Passes, *inputs: Any) -> Any:
+        return passes.forward(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.set_materialize_grads(False)
+        ctx.passes, ctx.numbers = inputs[0], inputs[5:]
+        ctx.save_for_backward(*inputs[1:5])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        xs, v, theta, share = ctx.saved_tensors
+        arrived = [None if g is None else laid(g, like) for g, like in zip(grads, (xs, v), strict=True)]
+        by_theta = theta.requires_grad
+        found = ctx.passes.backward(*arrived, by_theta, xs, v, theta, share, *ctx.numbers)
+        to_xs, to_v, to_theta, to_share = found
+        row = to_xs, to_v, to_theta if by_theta else None, None if share is None else to_share.reshape(share.shape)
+        return None, *row, *(None for _ in ctx.numbers)
+
+
+def run(
+    passes: Passes, neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane, differentiated: bool
+) -> tuple[Emission, Membrane]:
+    """A run over drives `xs` `[T, N, ...]` as the neuron meets them, from the memory `m`."""
+    worth = rest(neuron, tensors.theta0.float())
+    given = xs, laid(m.v, xs[0]), per_sample(worth, xs[0]), share(neuron, tensors), *law(neuron), *slope(neuron)
+    letters, v = Differentiable.apply(passes, *given) if differentiated else passes.forward(*given)
+    return Emission(letters, worth), m._replace(v=v, t=m.t + len(xs))
+
+
+def has_no_gradient(neuron: Neuron) -> str:
+    """Why the gradient of a neuron is not one of these, or an empty string if it is."""
+    if neuron.surrogate is None:
+        return "it has no gradient without a surrogate"
+    if type(neuron.surrogate) not in SURROGATES:
+        return f"it has no gradient by {type(neuron.surrogate).__name__}"
+    if not isinstance(neuron.threshold, Fixed):
+        return f"it has no gradient of {type(neuron.threshold).__name__}"
+    if not isinstance(neuron.gate, (Open, Wait)):
+        return f"it has no gradient through {type(neuron.gate).__name__}"
+    return ""
+
+
+def moves(neuron: Neuron) -> str:
+    """Why a neuron is not one of a fixed threshold, open gate and a rate, or an empty string if it is."""
+    if not isinstance(neuron.threshold, Fixed):
+        return f"it knows no {type(neuron.threshold).__name__} threshold"
+    if not isinstance(neuron.gate, (Open, Wait)) or not isinstance(neuron.link, Rate):
+        return "it knows no such gate or link"
+    return ""
+
+
+def does_not_fit(tensors: Tensors, xs: Tensor, m: Membrane | None) -> str:
+    """Why a kernel that goes through memory neuron by neuron does not take such a run, or an empty string."""
+    if m is not None and m.v.dtype != torch.float32:
+        return f"it keeps potentials in float32, not {m.v.dtype}"
+    if not _lies_dense(xs[0]):
+        return "the drives are not dense in memory"
+    if tensors.theta0.ndim >= xs.ndim - 1 and tensors.theta0.shape[0] != 1:
+        return "its thresholds differ from sample to sample"
+    if tensors.leak is not None and tensors.leak.numel() != 1:
+        return "it knows one learned leak a layer"
+    return ""
+
+
+def _lies_dense(x: Tensor) -> bool:
+    """Whether the samples of `x` `[N, ...]` lie one after the other without gaps, whatever the order within one."""
+    size = x[0].numel()
+    inner = sorted((stride, n) for stride, n in zip(x.stride()[1:], x.shape[1:], strict=True) if n > 1)
+    expected = 1
+    for stride, n in inner:
+        if stride != expected:
+            return False
+        expected *= n
+    return x.shape[0] == 1 or x.stride(0) == size
+
+
+def dense(x: Tensor) -> tuple[int, ...]:
+    """The strides of `x` whose first axis is made to follow the others without gaps."""
+    return (x[0].numel(), *x.stride()[1:])
+
+
+def laid(t: Tensor, like: Tensor) -> Tensor:
+    """`t`, of the shape of `like`, as float32 in its memory order without gaps; a copy only where it is not so."""
+    strides = dense(like)
+    if t.dtype == torch.float32 and all(n == 1 or a == b for n, a, b in zip(t.shape, t.stride(), strides, strict=True)):
+        return t
+    return torch.empty_strided(t.shape, strides, device=t.device).copy_(t)
+
+
+def rest(neuron: Neuron, theta0: Tensor) -> Tensor:
+    return neuron.threshold.gain * theta0 if isinstance(neuron.threshold, Fixed) else theta0
+
+
+def per_sample(theta: Tensor, x: Tensor) -> Tensor:
+    """One threshold, or one for each neuron in the order in which a sample of `x` lies in memory."""
+    return theta.reshape(1) if theta.numel() == 1 else laid(theta.expand(1, *x.shape[1:]), x[:1])
+
+
+def share(neuron: Neuron, tensors: Tensors) -> Tensor | None:
+    """Which share of the way to its drive a potential goes, where that is learned."""
+    if not isinstance(neuron.leak, LearnedDecay):
+        return None
+    assert tensors.leak is not None, "a learned leak needs Tensors.leak"
+    return torch.sigmoid(tensors.leak.float())

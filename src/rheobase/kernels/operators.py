@@ -1,0 +1,82 @@
+"""The C++ operators as PyTorch knows them: loaded from the extension, with shapes to trace by and with a gradient.
+
+They check nothing: `rheobase.kernels.cpu` gives them dense float32 tensors on the CPU.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .fixed import Differentiable, Passes, dense
+
+SETS = ("plain", "AVX2", "AVX-512")
+
+
+def _load() -> str:
+    """Load the operators; why there are none, or an empty string."""
+    found = find_spec("rheobase.kernels._cpu")
+    if found is None or found.origin is None:
+        return "the C++ kernels were not built: pip install --no-build-isolation, with a compiler and torch installed"
+    try:
+        torch.ops.load_library(found.origin)
+    except OSError as error:
+        return f"the C++ kernels do not load: {str(error).splitlines()[0]}"
+    return ""
+
+
+MISSING = _load()
+
+
+def instruction_set(name: str | None = None) -> str:
+    """The instructions in use, "plain", "AVX2" or "AVX-512"; `name` chooses less than the best, for tests."""
+    return SETS[torch.ops.rheobase.instruction_set(SETS.index(name) if name else -1)]
+
+
+def _forward_fake(xs: Tensor, v: Tensor, *law: Any) -> tuple[Tensor, Tensor]:
+    return xs.new_empty_strided(xs.shape, dense(xs)), xs.new_empty_strided(xs.shape[1:], xs.stride()[1:])
+
+
+def _backward_fake(letters: Any, after: Any, by_theta: bool, xs: Tensor, v: Tensor, theta: Tensor, *law: Any) -> Any:
+    to_theta = torch.empty_like(theta) if by_theta else theta.new_empty(0)
+    return *_forward_fake(xs, v), to_theta, theta.new_empty(0 if law[0] is None else 1)
+
+
+def _forward(*inputs: Any) -> Any:
+    return torch.ops.rheobase.neuron_forward(*inputs)
+
+
+def _walked(*inputs: Any) -> Any:
+    return torch.ops.rheobase.neuron_backward(*inputs)
+
+
+PASSES = Passes(_forward, _walked)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    Differentiable.setup_context(ctx, (PASSES, *inputs), output)
+
+
+def _backward(ctx: Any, *grads: Tensor | None) -> Any:
+    return Differentiable.backward(ctx, *grads)[1:]
+
+
+def _once(ctx: Any, *grads: Any) -> Any:
+    raise NotImplementedError("the gradient of a spiking neuron has no gradient of its own")
+
+
+def _register() -> None:
+    lib = torch.library
+    lib.register_fake("rheobase::neuron", lambda *args: None)
+    lib.register_fake("rheobase::event_conv", lambda *args: None)
+    lib.register_fake("rheobase::neuron_forward", _forward_fake)
+    lib.register_fake("rheobase::neuron_backward", _backward_fake)
+    lib.register_autograd("rheobase::neuron_forward", _backward, setup_context=_keep)
+    lib.register_autograd("rheobase::neuron_backward", _once)
+
+
+if not MISSING:
+    _register()
