@@ -34,7 +34,7 @@ def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
     cpu.instruction_set()
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     surrogate=st.sampled_from(SURROGATES),
     alphabet=st.sampled_from(ALPHABETS),
@@ -244,8 +244,7 @@ def checked(name: str, args: tuple[Any, ...]) -> None:
     assert set(found.values()) == {"SUCCESS"}, found
 
 
-@pytest.mark.parametrize("reset", [Subtract(), ToValue(0.25)], ids=str)
-@pytest.mark.parametrize("leak", [Leak(0.5), LearnedDecay(2.0)], ids=str)
+@pytest.mark.parametrize(("leak", "reset"), [(Leak(0.5), Subtract()), (LearnedDecay(2.0), ToValue(0.25))], ids=str)
 def test_opcheck_of_the_neuron_and_its_gradient(leak, reset):
     neuron = Neuron(alphabet=rb.burst(2), leak=leak, reset=reset, surrogate=rb.ATan())
     xs, v = dyadic(3, 2, 5, 4, seed=1), dyadic(2, 5, 4, seed=2)

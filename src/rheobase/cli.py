@@ -264,7 +264,7 @@ def run_kernels(options: argparse.Namespace, terminal: Terminal) -> None:
     """Which kernels this machine has, and with --snn which of them runs each layer."""
     there = {
         "cpu": kernels.cpu.MISSING or f"runs with {kernels.cpu.instruction_set()} instructions",
-        "triton": kernels.triton.MISSING or "runs on a GPU",
+        "triton": kernels.triton.MISSING or "runs on a GPU where it is asked for, RHEOBASE_KERNEL=triton",
         "compiled": kernels.compiled.MISSING or "runs where it is asked for, RHEOBASE_KERNEL=compiled",
         "reference": "runs",
     }

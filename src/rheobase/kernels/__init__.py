@@ -23,19 +23,19 @@ class Kernel(NamedTuple):
 
     declines(neuron, tensors, xs, m): why this kernel does not take such a run, or "" if it does; without tensors and
     drives, why it never takes the neuron. A kernel that takes a run of which a gradient may be asked has that gradient.
-    only_asked: it runs where `use` names it and takes no run by itself.
+    only_asked: why it takes no run by itself but only where `use` names it, or "".
     """
 
     name: str
     run: Callable[[Neuron, Tensors, Tensor, Membrane | None], tuple[Emission, Membrane]]
     declines: Callable[[Neuron, Tensors | None, Tensor | None, Membrane | None], str]
-    only_asked: bool = False
+    only_asked: str = ""
 
 
 KERNELS: list[Kernel] = [
     Kernel("cpu", cpu.run, cpu.declines),
-    Kernel("triton", triton.run, triton.declines),
-    Kernel("compiled", compiled.run, compiled.declines, only_asked=True),
+    Kernel("triton", triton.run, triton.declines, "no GPU has run it yet, so it runs where it is asked for only"),
+    Kernel("compiled", compiled.run, compiled.declines, "it takes seconds, so it runs where it is asked for only"),
     Kernel("reference", reference.run, reference.declines),
 ]
 
@@ -56,7 +56,6 @@ def choose(
     return kernel
 
 
-_ONLY_ASKED = "it takes seconds to compile, so it runs where it is asked for only"
 _INSTEAD = 'rheobase.kernels.use("reference"), or leave the choice to rheobase'
 
 
@@ -102,7 +101,7 @@ def _choice(neuron: Neuron, tensors: Tensors | None, xs: Tensor | None) -> Choic
         return Choice(choose(neuron, tensors, xs).name, {})
     declined: dict[str, str] = {}
     for kernel in KERNELS:
-        if not (why := kernel.only_asked * _ONLY_ASKED or kernel.declines(neuron, tensors, xs, None)):
+        if not (why := kernel.only_asked or kernel.declines(neuron, tensors, xs, None)):
             return Choice(kernel.name, declined)
         declined[kernel.name] = why
     raise AssertionError("the reference declines nothing")

@@ -51,11 +51,8 @@ def _unknown(neuron: Neuron) -> str:
         return why
     if type(neuron.leak) not in CHARGES or not isinstance(neuron.reset, (Subtract, ToValue)):
         return "it knows no such leak or reset"
-    return (
-        "it knows no cascade whose letters are no count"
-        if neuron.alphabet.greedy and not neuron.alphabet.counts
-        else ""
-    )
+    cascade = neuron.alphabet.greedy and not neuron.alphabet.counts
+    return "it knows no cascade whose letters are no count" if cascade else ""
 
 
 def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tuple[Emission, Membrane]:
@@ -66,7 +63,7 @@ def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tup
 
 
 def _forward(xs: Tensor, v: Tensor, theta: Tensor, share: Tensor | None, *numbers: Any) -> tuple[Tensor, Tensor]:
-    letters, after = _like(xs), _like(xs)[0]
+    letters, after = _like(xs), torch.empty_like(v)
     sizes, known = arguments(xs, theta, numbers)
     with torch.cuda.device_of(xs):
         _programs().forward[_grid(v)](xs, v, theta, theta if share is None else share, letters, after, *sizes, **known)
@@ -79,14 +76,8 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     before, (to_v, to_theta, to_share) = _like(xs), (torch.empty_like(v) for _ in range(3))
     to_xs = before if xs.dtype == torch.float32 else torch.empty_like(before, dtype=xs.dtype)
-    given = (
-        v if letters is None else letters,
-        v if after is None else after,
-        xs,
-        v,
-        theta,
-        theta if share is None else share,
-    )
+    arrived = v if letters is None else letters, v if after is None else after
+    given = *arrived, xs, v, theta, theta if share is None else share
     sizes, known = backward_arguments(xs, theta, numbers, letters is not None, after is not None)
     with torch.cuda.device_of(xs):
         _programs().backward[_grid(v)](*given, before, to_xs, to_v, to_theta, to_share, *sizes, **known)
