@@ -74,6 +74,7 @@ struct Packing {
 };
 static const Packing packing;
 
+#ifndef RHEOBASE_DECLARATIONS
 namespace plain {
 #define LANES 4
 #include "lanes.h"
@@ -119,5 +120,6 @@ namespace avx512 {
 #pragma clang attribute pop
 #else
 #pragma GCC pop_options
+#endif
 #endif
 #endif

@@ -12,18 +12,17 @@
 #include <string>
 
 #include "kernels.h"
+#include "stages.h"
 
 using torch::stable::Tensor;
 
 namespace {
 
-enum InstructionSet { PLAIN, AVX2, AVX512 };
-
 InstructionSet detect() {
 #ifdef RHEOBASE_X86
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl"))
-    return AVX512;
+    return __builtin_cpu_supports("avx512vnni") ? VNNI : AVX512;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return AVX2;
 #endif
   return PLAIN;
@@ -52,16 +51,10 @@ void neuron(Tensor xs, Tensor v, std::optional<Tensor> total, std::optional<Tens
   run.normalised = normalised, run.hard = hard, run.with_sign = with_sign, run.floored = floored;
   run.leak = static_cast<float>(leak), run.value = static_cast<float>(value);
   run.constants = c.data(), run.levels = l.data(), run.heights = h.data();
-  torch::stable::parallel_for(0, run.size, 16384, [&](int64_t begin, int64_t end) {
-#ifdef RHEOBASE_X86
-    if (used == AVX512) return avx512::run_neurons(run, begin, end);
-    if (used == AVX2) return avx2::run_neurons(run, begin, end);
-#endif
-    plain::run_neurons(run, begin, end);
-  });
+  torch::stable::parallel_for(0, run.size, 16384, [&](int64_t begin, int64_t end) { run_neurons(run, begin, end); });
 }
 
-int lanes() { return used == AVX512 ? 16 : used == AVX2 ? 8 : 4; }
+int lanes() { return used >= AVX512 ? 16 : used == AVX2 ? 8 : 4; }
 
 // The weights [outputs, channels, kernel_h, kernel_w] as `EventConv` wants them.
 struct Packed {
@@ -106,20 +99,30 @@ void event_conv(Tensor x, Tensor weight, std::optional<Tensor> bias, std::vector
   const Packed packed(conv, read(weight), bias ? read(*bias) : nullptr);
   torch::stable::parallel_for(0, x.size(0), 1, [&](int64_t begin, int64_t end) {
 #ifdef RHEOBASE_X86
-    if (used == AVX512) return avx512::run_events<>(conv, begin, end);
+    if (used >= AVX512) return avx512::run_events<>(conv, begin, end);
     if (used == AVX2) return avx2::run_events<>(conv, begin, end);
 #endif
     plain::run_events<>(conv, begin, end);
   });
 }
 
-// Use an instruction set up to `set` (0 plain, 1 AVX2, 2 AVX-512), -1 for the best there is; answers the one in use.
+// Use an instruction set up to `set` (0 plain, 1 AVX2, 2 AVX-512, 3 with VNNI), -1 for the best there is; answers the one in use.
 int64_t instruction_set(int64_t set) {
   used = set < 0 || set > best ? best : static_cast<InstructionSet>(set);
   return used;
 }
 
 }  // namespace
+
+InstructionSet instructions() { return used; }
+
+void run_neurons(const NeuronRun& run, int64_t begin, int64_t end) {
+#ifdef RHEOBASE_X86
+  if (used >= AVX512) return avx512::run_neurons(run, begin, end);
+  if (used == AVX2) return avx2::run_neurons(run, begin, end);
+#endif
+  plain::run_neurons(run, begin, end);
+}
 
 STABLE_TORCH_LIBRARY(rheobase, m) {
   m.def(

@@ -22,7 +22,7 @@ from ..reset import Subtract, ToValue
 from ..threshold import DTIF, MSAT, Exponential, Fixed, Ramp, Reciprocal
 
 RULES = {Fixed: 0, MSAT: 1, Reciprocal: 2, Exponential: 3, Ramp: 4}
-SETS = ("plain", "AVX2", "AVX-512")
+SETS = ("plain", "AVX2", "AVX-512", "AVX-512 VNNI")
 
 
 def _load() -> str:
@@ -41,7 +41,7 @@ MISSING = _load()
 
 
 def instruction_set(name: str | None = None) -> str:
-    """The instructions in use, "plain", "AVX2" or "AVX-512"; `name` chooses less than the best, for tests."""
+    """The instructions in use, one of `SETS`; `name` chooses less than the best, for tests."""
     return SETS[torch.ops.rheobase.instruction_set(SETS.index(name) if name else -1)]
 
 
@@ -109,11 +109,7 @@ def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tup
         amplitude,
         _per_sample(tensors.theta0, xs[0]),
         int(m.t),
-        *_rule(neuron),
-        *_alphabet(neuron.alphabet),
-        neuron.leak.beta if isinstance(neuron.leak, Leak) else 1.0,
-        isinstance(neuron.reset, ToValue),
-        neuron.reset.value if isinstance(neuron.reset, ToValue) else 0.0,
+        *arguments(neuron),
     )
     if isinstance(neuron.gate, SpikeConfidence):
         for step in range(min(steps, max(0, neuron.gate.steps - int(m.t)))):
@@ -134,6 +130,17 @@ def _per_sample(theta0: Tensor, x: Tensor) -> Tensor:
         return theta0.detach().reshape(1)
     one = torch.empty_strided((1, *x.shape[1:]), (x[0].numel(), *x.stride()[1:]))
     return one.copy_(theta0.expand(1, *x.shape[1:])).as_strided((one.numel(),), (1,))
+
+
+def arguments(neuron: Neuron) -> tuple[object, ...]:
+    """What the operators are told of a neuron: rule, letters, leak and reset."""
+    return (
+        *_rule(neuron),
+        *_alphabet(neuron.alphabet),
+        neuron.leak.beta if isinstance(neuron.leak, Leak) else 1.0,
+        isinstance(neuron.reset, ToValue),
+        neuron.reset.value if isinstance(neuron.reset, ToValue) else 0.0,
+    )
 
 
 def _rule(neuron: Neuron) -> tuple[int, list[float], bool]:
