@@ -342,6 +342,8 @@ class Identity(NamedTuple):
 def synapse(graph: Graph, node: Node, spelled: Mapping[str, Spelling]) -> Conv | str:
     """The node as a convolution of letters, or why it is none."""
     op, read = node.op, graph[node.inputs[0]] if node.inputs[0] not in graph.inputs else None
+    if not isinstance(op, (ops.Conv, ops.Linear)):
+        return f"{type(op).__name__} is no convolution and no linear layer"
     if read is None or read.name not in spelled:
         return "it reads no letters of one byte"
     weights = graph.tensors[node.name]
@@ -353,8 +355,8 @@ def synapse(graph: Graph, node: Node, spelled: Mapping[str, Spelling]) -> Conv |
             weight = weight.reshape(len(weight), *graph.shapes[read.inputs[0]])
             return Conv(node, read.inputs[0], weight, bias, (1, 1), (0, 0), 1)
         return Conv(node, read.name, weight[:, :, None, None], bias, (1, 1), (0, 0), 1)
-    if not isinstance(op, ops.Conv) or weight.ndim != 4:
-        return "no convolution of maps and no linear layer"
+    if weight.ndim != 4:
+        return "no convolution of maps"
     if op.groups > 1:
         return f"a convolution of {op.groups} groups"
     if isinstance(op.padding, str) or op.dilation[1] != 1:
@@ -381,13 +383,13 @@ def shortcut(graph: Graph, node: Node, spelled: Mapping[str, Spelling]) -> Ident
         nodes.append(source)
     if at not in spelled or len(graph.shapes[at]) not in (1, 3):
         return "it reads no letters of one byte"
-    scale = graph.tensors[node.name]["scale"].detach()
     channels = node.shape[0]
-    if scale.numel() not in (1, channels) or (scale.ndim and scale.shape[-len(node.shape) :][1:].numel() != 1):
+    scale = graph.tensors[node.name]["scale"].detach().float().expand(node.shape).reshape(channels, -1)
+    if not bool((scale == scale[:, :1]).all()):
         return "its scale differs from place to place"
     if shift < 0 or shift + graph.shapes[at][0] > channels:
         return "it cuts channels off"
-    return Identity(tuple(reversed(nodes)), at, scale.reshape(-1).expand(channels).float(), shift, stride)
+    return Identity(tuple(reversed(nodes)), at, scale[:, 0], shift, stride)
 
 
 def _two(numbers: tuple[int, ...]) -> tuple[int, int]:
