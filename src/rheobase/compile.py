@@ -1,4 +1,4 @@
-"""A network made ready for inference on a CPU: stages of letters and whole weights, each on the kernel that is fastest."""
+"""A network made ready for inference on a CPU: stages of letters and whole weights, each on its fastest kernel."""
 
 from __future__ import annotations
 
@@ -13,35 +13,16 @@ from torch import Tensor, nn
 
 from . import ops
 from .errors import InputError, context
-from .graph import Node
 from .inputs import each, first, named, tensors
-from .kernels import stage
 from .network import SpikingNet
-from .rounding import Rounded, rounded
+from .plan import Plan
 from .spec import nearest
+from .spelling import spellings
 from .spiking import folded
-from .stages import (
-    Conv,
-    Drive,
-    Narrow,
-    Pool,
-    Reference,
-    Run,
-    Spelling,
-    Stage,
-    Step,
-    Values,
-    declines,
-    drives,
-    shortcut,
-    spellings,
-    synapse,
-)
+from .stages import Drive, Run, Stage, Step, Values
 from .state import State, Visit, constant
 
 PRECISIONS = ("int8", "bf16", "fp32")
-MOST_EVENTS = 0.3
-"""Up to which share of letters that are not 0 events with real weights are faster than a dense convolution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +32,7 @@ class Layer:
     name: the node. kernel: what runs it, "reference" for the network's own operation. weights: what they are rounded
     to, for each synapse inside. rate: the share of its letters that are not 0 on the example, bits: of one letter, NaN
     and 0 where no letters leave. error: the largest relative rounding error of its weights, ||rounded - w|| / ||w||.
-    exact: whether its drive is that of the rounded weights bit for bit, whatever the example. declined: why other
+    exact: whether its drive is that of `net`, bit for bit, on any input. declined: why other
     kernels do not run it.
     """
 
@@ -93,7 +74,7 @@ class CompiledNet(nn.Module):
     def run(
         self, xs: Any, state: State | None = None, visit: Callable[[Visit], None] | None = None
     ) -> tuple[Any, State]:
-        """The same as a call; `visit` sees every node with its inputs and output, drives inside a stage as shapes only."""
+        """The same as a call; `visit` sees every node with its inputs and output, drives of a stage as shapes only."""
         inputs, state = self.net.begun(xs, state)
         on = self._run(inputs, state, visit)
         for step, done in zip(self.steps, self._spent, strict=True):
@@ -107,9 +88,7 @@ class CompiledNet(nn.Module):
         for name, xs in inputs.items():
             values.put(name, xs)
         steps, samples = next(iter(inputs.values())).shape[:2]
-        return Run(
-            self.net, values, state.t if state else 0, steps, samples, state.memory if state else {}, {}, visit
-        )
+        return Run(self.net, values, state.t if state else 0, steps, samples, state.memory if state else {}, {}, visit)
 
     def tuned(self, example: Any, steps: int) -> CompiledNet:
         """The same with, for every drive, the kernel that is fastest on `example` `[N, ...]`."""
@@ -162,7 +141,7 @@ def compile(net: SpikingNet, example: Any, precision: str = "int8", *, steps: in
         fast = rb.compile(snn, images)              # int8 weights
         ys, state = fast(rb.constant(images, steps=8))
 
-    Each spiking layer with all that drives it becomes a stage: letters in, letters out, as bytes; the drives never reach
+    Each spiking layer with all that drives it becomes a stage, letters in, letters out, as bytes; drives never reach
     memory. precision: of the weights that read letters. "int8" rounds them to whole numbers with a scale per output, by
     least squared error; sums are exact, potentials and neurons stay float32. "fp32" leaves them as they are. "bf16"
     rounds weights and drives to bfloat16. What reads real numbers, and the readout, stays float32. example: an input
@@ -185,10 +164,15 @@ def compile(net: SpikingNet, example: Any, precision: str = "int8", *, steps: in
         net = deployed(net)
         _check(net, example)
         rates = observed(net, first(example, 8), steps)
-        plan = _Plan(net, precision, rates)
-        steps_of = plan.steps()
-        made = SpikingNet(replace(net.graph, tensors=plan.tensors), net.provenance | {"precision": precision}).eval()
-        return CompiledNet(made, steps_of, rates).tuned(first(example, 8), steps)
+        plan = Plan(net, precision, rates)
+        row, origin = plan.steps(), net.provenance | {"precision": precision}
+        made = SpikingNet(replace(net.graph, tensors=plan.tensors), origin).eval()
+        return CompiledNet(made, row, rates).tuned(first(example, 8), steps)
+
+
+def computed(net: SpikingNet | CompiledNet) -> SpikingNet:
+    """The network that a run computes: itself, or the one behind a compiled one."""
+    return net.net if isinstance(net, CompiledNet) else net
 
 
 def deployed(net: SpikingNet) -> SpikingNet:
@@ -223,111 +207,6 @@ def observed(net: SpikingNet, example: Any, steps: int) -> dict[str, float]:
 
     net.run(each(lambda part: constant(part, steps * net.block), example), None, see)
     return found
-
-
-class _Plan:
-    """Which nodes become stages, with which kernels, and the weights as they round them."""
-
-    def __init__(self, net: SpikingNet, precision: str, rates: Mapping[str, float]) -> None:
-        self.net, self.graph, self.precision, self.rates = net, net.graph, precision, rates
-        self.spelled = spellings(net)
-        self.tensors = {name: dict(weights) for name, weights in self.graph.tensors.items()}
-        self.narrow: set[str] = set()
-
-    def steps(self) -> tuple[Step, ...]:
-        """The row of steps: only what the stages and the answer need."""
-        needed, row = set(tensors(self.graph.output)), []
-        stages = {node.name: self.stage(node) for node in self.graph.of(ops.Spike)}
-        for node in reversed(self.graph.nodes):
-            step = stages.get(node.name) or (self.other(node) if node.name in needed else None)
-            if step:
-                needed |= set(step.reads)
-                row.append(step)
-        return tuple(reversed(row))
-
-    def stage(self, node: Node) -> Step:
-        """A spiking layer."""
-        if why := declines(self.net, node, self.spelled):
-            return Reference(node, why)
-        names, sums = drives(self.graph, node.inputs[0])
-        found, inside = [], []
-        for name in names:
-            drive, nodes = self.drive(name)
-            found.append(drive)
-            inside += nodes
-        position = {n.name: k for k, n in enumerate(self.graph.nodes)}
-        inside = sorted({n.name: n for n in (*inside, *sums)}.values(), key=lambda n: position[n.name])
-        return Stage(node, tuple(found), tuple(inside))
-
-    def drive(self, name: str) -> tuple[Drive, tuple[Node, ...]]:
-        """One drive, and the nodes that it stands for."""
-        if name in self.graph.inputs:
-            return Drive(name, name, {"given": stage.current()}, "given"), ()
-        node = self.graph[name]
-        through = shortcut(self.graph, node, self.spelled)
-        if not isinstance(through, str):
-            scale = through.scale * self.spelled[through.read].unit
-            kernels = {"identity": stage.identity(scale, through.shift, through.stride)}
-            return Drive(name, through.read, kernels, "identity"), through.nodes
-        conv = synapse(self.graph, node, self.spelled)
-        if isinstance(conv, str):
-            return Drive(name, name, {"given": stage.current()}, "given", {"dense, events": conv}), ()
-        drive = self.whole(conv) if self.precision == "int8" else self.real(conv)
-        if drive.chosen == "given":
-            return drive, ()
-        flat = self.graph[node.inputs[0]]
-        return drive, (flat, node) if flat.name != conv.read else (node,)
-
-    def whole(self, conv: Conv) -> Drive:
-        """A drive with weights of 8 bits."""
-        name, spelled = conv.node.name, self.spelled[conv.read]
-        made = rounded(conv.weight * spelled.unit, conv.bias, spelled.low, spelled.high)
-        packed = conv.packed(made.whole, made.scale, made.bias, spelled)
-        kernels, declined = _taken({"dense": stage.dense(packed), "events": stage.sparse(packed)})
-        if not kernels:
-            return Drive(name, name, {"given": stage.current()}, "given", declined)
-        self.keep(conv, made, spelled)
-        exact = made.exact and math.frexp(spelled.unit)[0] == 0.5
-        chosen = next(iter(kernels))
-        return Drive(name, conv.read, kernels, chosen, declined, "int8", made.error, exact)
-
-    def keep(self, conv: Conv, made: Rounded, spelled: Spelling) -> None:
-        """The network has the weights as they were rounded."""
-        held = self.tensors[conv.node.name]
-        held["weight"] = (made.weight / spelled.unit).reshape(held["weight"].shape)
-        if "bias" in held:
-            held["bias"] = made.bias
-
-    def real(self, conv: Conv) -> Drive:
-        """A drive with weights of 16 or 32 bits."""
-        name, spelled, rate = conv.node.name, self.spelled[conv.read], self.rates[conv.read]
-        given = {"given": stage.current()}
-        if self.precision == "bf16":
-            self.narrow.add(name)
-            return Drive(name, name, given, "given", {"dense, events": "their weights are no bfloat16"}, "bf16", exact=False)
-        if rate > MOST_EVENTS:
-            why = f"{rate:.0%} of the letters are not 0, more than {MOST_EVENTS:.0%}"
-            return Drive(name, name, given, "given", {"events": why}, "fp32", exact=False)
-        weight = conv.weight.detach().float() * spelled.unit
-        bias = torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach().float()
-        packed = conv.packed(weight, torch.ones(len(weight)), bias, spelled)
-        kernels, declined = _taken({"real events": stage.sparse(packed)})
-        kernels = kernels or given
-        chosen = next(iter(kernels))
-        return Drive(name, name if chosen == "given" else conv.read, kernels, chosen, declined, "fp32", exact=False)
-
-    def other(self, node: Node) -> Step:
-        """A node outside of stages."""
-        if node.name in self.narrow:
-            return Narrow(node)
-        maps = isinstance(node.op, ops.AvgPool) and len(node.op.kernel) == 2
-        return Pool(node) if maps and node.name in self.spelled else Reference(node)
-
-
-def _taken(found: Mapping[str, stage.Packed | str]) -> tuple[dict[str, stage.Packed], dict[str, str]]:
-    """The kernels that take a drive, and why the others do not."""
-    taken = {name: terms for name, terms in found.items() if not isinstance(terms, str)}
-    return taken, {name: why for name, why in found.items() if isinstance(why, str)}
 
 
 def _slower(drive: Drive) -> dict[str, str]:

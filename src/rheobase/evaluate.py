@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .compile import CompiledNet, computed
 from .energy import HOROWITZ, Costs
 from .errors import InputError, context
 from .inputs import called, count, each, split
@@ -112,7 +113,7 @@ def _shallow(curve: Curve) -> dict[str, Any]:
 
 
 def evaluate(
-    net: SpikingNet,
+    net: SpikingNet | CompiledNet,
     loader: Iterable[tuple[Any, Tensor]],
     steps: int = 32,
     *,
@@ -132,7 +133,7 @@ def evaluate(
     Raises InputError for empty or unsound data and labels out of range.
     """
     with context("evaluate"), torch.inference_mode():
-        ledger, rehearsed = Ledger(net, steps), Ledger(net, max(1, net.rehearsal))
+        ledger, rehearsed = Ledger(computed(net), steps), Ledger(computed(net), max(1, net.rehearsal))
         device = next(net.parameters()).device
         correct, ann_correct, samples = torch.zeros(steps, dtype=torch.int64), 0, 0
         for index, (x, y) in enumerate(loader):
@@ -146,7 +147,9 @@ def evaluate(
         if samples == 0:
             raise InputError("there is no data to evaluate on", why="the loader is empty, or was used up before")
         ledger.charge(rehearsed)
-    curve = _curve(net, ledger, correct, samples, label, costs, ann_correct / samples if ann is not None else np.nan)
+    curve = _curve(
+        computed(net), ledger, correct, samples, label, costs, ann_correct / samples if ann is not None else np.nan
+    )
     first = steps if net.waiting else readout.from_step
     accuracy = np.where(curve.steps >= first, curve.accuracy, np.nan)
     delay = net.rehearsal + net.waiting * steps
@@ -155,7 +158,13 @@ def evaluate(
 
 
 def _hits(
-    net: SpikingNet, ledgers: tuple[Ledger, Ledger], readout: Delayed, x: Any, y: Tensor, chunk: int | None, index: int
+    net: SpikingNet | CompiledNet,
+    ledgers: tuple[Ledger, Ledger],
+    readout: Delayed,
+    x: Any,
+    y: Tensor,
+    chunk: int | None,
+    index: int,
 ) -> Tensor:
     """How many samples are right after each step; ledgers: of the run, and of the rehearsals before it."""
     ledger, rehearsed = ledgers
@@ -168,7 +177,7 @@ def _hits(
     return correct
 
 
-def _check_labels(net: SpikingNet, x: Any, y: Tensor, index: int) -> None:
+def _check_labels(net: SpikingNet | CompiledNet, x: Any, y: Tensor, index: int) -> None:
     shape = net.output_shape
     if isinstance(net.output, (tuple, dict)) or len(shape) != 1:
         raise InputError(

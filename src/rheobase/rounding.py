@@ -32,7 +32,7 @@ class Rounded(NamedTuple):
         return self.whole * _along(self.scale, self.whole)
 
     def reach(self, low: int, high: int) -> Tensor:
-        """The largest that a sum of the whole weights with letters from `low` to `high` can be, at any time `[outputs]`."""
+        """The largest that a sum of the whole weights times letters low .. high can be while it grows, `[outputs]`."""
         whole = self.whole.flatten(1).double()
         up = torch.maximum(whole * high, whole * low).clamp_(min=0).sum(1)
         down = torch.minimum(whole * high, whole * low).clamp_(max=0).sum(1)

@@ -36,7 +36,7 @@ def choose(neuron: Neuron, tensors: Tensors | None = None, xs: Tensor | None = N
 
 
 class Choice(NamedTuple):
-    """Which kernel runs a layer, and why those before it do not."""
+    """Which kernel runs a layer, and why others do not."""
 
     kernel: str
     declined: dict[str, str]
@@ -51,8 +51,11 @@ class _Spiking(Protocol):
 def explain(net: _Spiking, images: Tensor | None = None) -> dict[str, Choice]:
     """For each spiking layer of a network the kernel that runs it, and the reason of every kernel that declines.
 
-    images: an example input `[N, ...]`; kernels look at dtype, device and layout, and it is run for one step.
+    images: an example input `[N, ...]`; kernels look at dtype, device and layout, and it is run for one step. A
+    compiled network knows what runs each of its layers without one.
     """
+    if own := getattr(net, "explain", None):
+        return {layer.name: Choice(layer.kernel, layer.declined) for layer in own()}
     asked: dict[str, tuple[Neuron, Tensors | None, Tensor | None]] = {
         n: (neuron, None, None) for n, neuron in net.sites()
     }

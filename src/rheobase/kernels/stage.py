@@ -168,7 +168,7 @@ def _ends(conv: Convolution) -> list[int]:
 
 
 def _by_column(weight: Tensor, stride: int, block: int) -> Tensor:
-    """`[O, C, kh, kw]` as `[block][kh][phase][C][most][outputs]`, the columns of a phase from the furthest to the nearest."""
+    """`[O, C, kh, kw]` as `[block][kh][phase][C][most][outputs]`, the furthest column of a phase first."""
     outputs, channels, kernel_h, kernel_w = weight.shape
     most = -(-kernel_w // stride)
     full = F.pad(weight, (0, most * stride - kernel_w, 0, 0, 0, 0, 0, -outputs % block))
@@ -214,8 +214,7 @@ def run(
     """
     unit, samples = neuron.alphabet.unit, len(m.v)
     letters = torch.empty((samples, steps, *shape), dtype=torch.int8)
-    v, total, sent = (_last(part, shape) for part in (m.v, *(m.threshold or (None,)), *(m.gate or (None,))))
-    assert v is not None
+    v, (total, sent) = _last(m.v, shape), (_last(part[0], shape) if part else None for part in (m.threshold, m.gate))
     torch.ops.rheobase.stage(
         [t for term, x in zip(terms, reads, strict=True) for t in (x, term.weights, term.scale, term.bias)],
         [n for term, x in zip(terms, reads, strict=True) for n in term.numbers(x)],
@@ -229,15 +228,12 @@ def run(
         int(m.t),
         *cpu.arguments(neuron),
     )
-    first = [None if part is None else _first(part, m.v.shape) for part in (v, total, sent)]
-    memory = [() if part is None else (part,) for part in first]
-    return Letters(letters, unit), Membrane(memory[0][0], m.t + steps, memory[1], memory[2])
+    own = [() if part is None else (_first(part, m.v.shape),) for part in (total, sent)]
+    return Letters(letters, unit), Membrane(_first(v, m.v.shape), m.t + steps, *own)
 
 
-def _last(part: Tensor | None, shape: tuple[int, int, int]) -> Tensor | None:
+def _last(part: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """A copy with channels last."""
-    if part is None:
-        return None
     held = torch.empty((len(part), *shape))
     return held.copy_(part.reshape(len(part), shape[2], *shape[:2]).permute(0, 2, 3, 1))
 
