@@ -173,9 +173,7 @@ def test_several_drives_add_up_in_order(shift, stride, instructions):
     assert torch.equal(start.v, init(Neuron(), t, drive[0]).v)  # the caller keeps its memory
 
 
-@given(
-    outputs=st.integers(1, 5), width=st.integers(1, 200), low=st.sampled_from([0, -1, -15]), seed=st.integers(0, 99)
-)
+@given(outputs=st.integers(1, 5), width=st.integers(1, 200), low=st.sampled_from([0, -1, -15]), seed=st.integers(0, 99))
 def test_rounded_weights(outputs, width, low, seed):
     """Short scales, an error not above that of the plain scale, and sums that do not round in any order."""
     made_of = torch.Generator().manual_seed(seed)
