@@ -43,29 +43,39 @@ template <bool FLUSH>
 static inline void products(const Term& term, int64_t row, const uint8_t* const* places, const int8_t* weights, I (*whole_sums)[VECTORS]) {
   Sum sums[PLACES][VECTORS] = {};
   if constexpr (FLUSH)
+#pragma GCC unroll 16
     for (int p = 0; p < PLACES; p++)
+#pragma GCC unroll 16
       for (int v = 0; v < VECTORS; v++) whole_sums[p][v] = I{};
   const int64_t span = FLUSH ? term.flush : term.groups;
   for (int64_t k = 0; k < term.kernel_h; k++) {
     const uint8_t* x[PLACES];
+#pragma GCC unroll 16
     for (int p = 0; p < PLACES; p++) x[p] = places[p] + k * term.dilation_h * row;
     for (int64_t from = 0; from < term.groups; from += span) {
       const int64_t to = std::min(from + span, term.groups);
       for (int64_t g = from; g < to; g++, weights += 64) {
         B w[VECTORS];
+#pragma GCC unroll 16
         for (int v = 0; v < VECTORS; v++) w[v] = load(weights + 4 * W * v);
+#pragma GCC unroll 16
         for (int p = 0; p < PLACES; p++) {
           const B letters = four(x[p] + 4 * g);
+#pragma GCC unroll 16
           for (int v = 0; v < VECTORS; v++) sums[p][v] = add(sums[p][v], letters, w[v]);
         }
       }
       if constexpr (FLUSH)
+#pragma GCC unroll 16
         for (int p = 0; p < PLACES; p++)
+#pragma GCC unroll 16
           for (int v = 0; v < VECTORS; v++) whole_sums[p][v] += whole(sums[p][v]), sums[p][v] = Sum{};
     }
   }
   if constexpr (!FLUSH)
+#pragma GCC unroll 16
     for (int p = 0; p < PLACES; p++)
+#pragma GCC unroll 16
       for (int v = 0; v < VECTORS; v++) whole_sums[p][v] = whole(sums[p][v]);
 }
 
@@ -93,8 +103,15 @@ static void dense(const Term& term, const Stage& stage, const Padded& padded, in
       products<FLUSH>(term, padded.row, &places[at], weights, sums);
       const int last = static_cast<int>(std::min<int64_t>(PLACES, count - at));
       float* to = y + at * stage.outputs + 16 * block;
-      for (int p = 0; p < last; p++, to += stage.outputs)
-        for (int v = 0; v < VECTORS; v++) store(to + v * W, real(sums[p][v]) * scale[v] + bias[v], outputs - v * W);
+      if (last == PLACES && outputs == 16) {
+#pragma GCC unroll 16
+        for (int p = 0; p < PLACES; p++, to += stage.outputs)
+#pragma GCC unroll 16
+          for (int v = 0; v < VECTORS; v++) store(to + v * W, real(sums[p][v]) * scale[v] + bias[v]);
+      } else {
+        for (int p = 0; p < last; p++, to += stage.outputs)
+          for (int v = 0; v < VECTORS; v++) store(to + v * W, real(sums[p][v]) * scale[v] + bias[v], outputs - v * W);
+      }
     }
   }
 }

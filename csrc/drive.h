@@ -39,7 +39,10 @@ struct Worker {
 
   explicit Worker(const Stage& stage) : stage(stage), padded(stage.terms.size()), gathered(stage.terms.size()) {
     const int64_t line = stage.steps * stage.out_w * stage.outputs;
-    together = std::max<int64_t>(1, std::min<int64_t>(stage.out_h, 6144 / line));  // 24 KiB of drives
+    int64_t weights = 0;
+    for (const Term& term : stage.terms) weights += term.blocks * term.block_step;
+    const int64_t room = weights > 262144 ? 65536 : 6144;  // floats: where weights are many, for rows that share them
+    together = std::max<int64_t>(1, std::min<int64_t>(stage.out_h, room / line));
     drives = Aligned(together * line + W), more = Aligned(stage.terms.size() > 1 ? together * line + W : 0);
   }
 

@@ -152,11 +152,10 @@ static Gather gather_of(const Term& term) {
   return term.block == 32 ? gather_of<Whole, 32>(term) : gather_of<Whole, 64>(term);
 }
 
-// The events of an image at every step, and of the output row at hand.
+// The events of an image at every step, and of the output rows at hand.
 struct Gathered {
   std::vector<Reached> columns;
-  std::vector<Lists> pixels;
-  Lists row;
+  std::vector<Lists> pixels, lines;
 
   void fill(const Term& term, const int8_t* x, int64_t steps) {
     columns.resize(term.width);
@@ -172,10 +171,11 @@ struct Gathered {
   // The drives of the output rows from `first` on, as `dense` writes them.
   void drive(const Term& term, const Stage& stage, int64_t first, int64_t rows, float* y) {
     const Gather run = gather_of(term);
-    for (int64_t t = 0; t < stage.steps; t++)
-      for (int64_t h = first; h < first + rows; h++, y += stage.out_w * stage.outputs) {
-        merge(term, pixels[t], h, row);
-        for (int64_t block = 0; block < term.blocks; block++) run(term, stage, columns.data(), row, block, y);
-      }
+    const int64_t count = stage.steps * rows;
+    if (static_cast<int64_t>(lines.size()) < count) lines.resize(count);
+    for (int64_t k = 0; k < count; k++) merge(term, pixels[k / rows], first + k % rows, lines[k]);
+    for (int64_t block = 0; block < term.blocks; block++)  // its weights stay in the cache
+      for (int64_t k = 0; k < count; k++)
+        run(term, stage, columns.data(), lines[k], block, y + k * stage.out_w * stage.outputs);
   }
 };

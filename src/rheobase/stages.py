@@ -174,15 +174,15 @@ class Stage:
     def run(self, on: Run) -> None:
         """The letters of all steps."""
         neuron, tensors, before = self.node.op.neuron, on.net.tensors(self.node.name), on.before.get(self.node.name)
-        if before is None:
-            before = born(self.node, tensors, on.samples)
-        letters, on.memory[self.node.name] = self.letters(on, tensors, before)
+        newborn = before is None
+        m = born(self.node, tensors, on.samples) if newborn else before
+        letters, on.memory[self.node.name] = self.letters(on, tensors, m, newborn)
         on.values.put(self.node.name, letters)
         if on.visit:
             self.show(on, neuron.threshold.amplitude(tensors.theta0, rest(neuron, tensors.theta0)))
 
-    def letters(self, on: Run, tensors: Tensors, before: Membrane) -> tuple[Letters, Membrane]:
-        """The letters, and the memory after them."""
+    def letters(self, on: Run, tensors: Tensors, m: Membrane, newborn: bool) -> tuple[Letters, Membrane]:
+        """The letters, and the memory after them; newborn: nobody else has the memory."""
         terms, reads = [], []
         for drive in self.drives:
             packed = drive.kernels[drive.chosen]
@@ -190,7 +190,8 @@ class Stage:
             x = _last(on.values.real(drive.read)) if current else on.values.letters(drive.read).data
             terms += packed
             reads += [x] * len(packed)
-        return stage.run(terms, reads, self.node.op.neuron, tensors, before, maps(self.node.shape), on.steps)
+        shape = maps(self.node.shape)
+        return stage.run(terms, reads, self.node.op.neuron, tensors, m, shape, on.steps, newborn)
 
     def show(self, on: Run, amplitude: Tensor) -> None:
         """Show the visitor the nodes inside: letters as they are, drives by their shape only: they never exist."""

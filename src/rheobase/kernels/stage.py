@@ -206,15 +206,17 @@ def run(
     m: Membrane,
     shape: tuple[int, int, int],
     steps: int,
+    newborn: bool = False,
 ) -> tuple[Letters, Membrane]:
     """The letters of T steps and the memory after them.
 
     reads: what each term reads, letters `[N, T, H, W, C]` or a current `[T, N, H, W, C]`. shape: (H, W, C) of the
-    layer. m: its memory before, `[N, C, H, W]` or `[N, C]`.
+    layer. m: its memory before, `[N, C, H, W]` or `[N, C]`. newborn: nobody else has it, so it need not be kept.
     """
     unit, samples = neuron.alphabet.unit, len(m.v)
     letters = torch.empty((samples, steps, *shape), dtype=torch.int8)
-    v, (total, sent) = _last(m.v, shape), (_last(part[0], shape) if part else None for part in (m.threshold, m.gate))
+    v = _last(m.v, shape, newborn)
+    total, sent = (_last(part[0], shape, newborn) if part else None for part in (m.threshold, m.gate))
     torch.ops.rheobase.stage(
         [t for term, x in zip(terms, reads, strict=True) for t in (x, term.weights, term.scale, term.bias)],
         [n for term, x in zip(terms, reads, strict=True) for n in term.numbers(x)],
@@ -232,10 +234,10 @@ def run(
     return Letters(letters, unit), Membrane(_first(v, m.v.shape), m.t + steps, *own)
 
 
-def _last(part: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """A copy with channels last."""
-    held = torch.empty((len(part), *shape))
-    return held.copy_(part.reshape(len(part), shape[2], *shape[:2]).permute(0, 2, 3, 1))
+def _last(part: Tensor, shape: tuple[int, int, int], newborn: bool) -> Tensor:
+    """With channels last, a copy of what somebody else has too."""
+    seen = part.reshape(len(part), shape[2], *shape[:2]).permute(0, 2, 3, 1)
+    return seen if newborn and seen.is_contiguous() else torch.empty(seen.shape).copy_(seen)
 
 
 def _first(part: Tensor, shape: torch.Size) -> Tensor:
