@@ -3,10 +3,11 @@
 // proved not to overflow, or floats.
 
 struct Whole {
-  typedef int16_t Weight;
+  typedef int8_t Weight;
   typedef S Vector;
   static constexpr int WIDTH = 2 * W;
-  static inline S times(const int16_t* w, int32_t a) { return load(w) * all(static_cast<int16_t>(a)); }
+  static inline S once(const int8_t* w) { return doubled(w); }
+  static inline S times(const int8_t* w, int32_t a) { return doubled(w) * all(static_cast<int16_t>(a)); }
   template <class Store>
   static inline void write(float* y, S sum, const float* scale, const float* bias, Store put) {
     put(y, real(half<0>(sum)) * load(scale) + load(bias));
@@ -18,6 +19,7 @@ struct Real {
   typedef float Weight;
   typedef F Vector;
   static constexpr int WIDTH = W;
+  static inline F once(const float* w) { return load(w); }
   static inline F times(const float* w, int32_t a) { return load(w) * all(static_cast<float>(a)); }
   template <class Store>
   static inline void write(float* y, F sum, const float*, const float* bias, Store put) {
@@ -109,7 +111,7 @@ static void gather(const Term& term, const Stage& stage, const Reached* columns,
 #pragma GCC unroll 16
           for (int v = 0; v < VECTORS; v++) {
             const auto* here = w + (j * VECTORS + v) * WIDTH;
-            sum[j][v] += WEIGHTED ? Number::times(here, values[e]) : load(here);
+            sum[j][v] += WEIGHTED ? Number::times(here, values[e]) : Number::once(here);
           }
       }
     if (at >= 0) {

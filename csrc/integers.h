@@ -2,10 +2,8 @@
 
 typedef int8_t B __attribute__((vector_size(4 * LANES)));
 typedef int16_t S __attribute__((vector_size(4 * LANES)));
-typedef int16_t Sunaligned __attribute__((vector_size(4 * LANES), aligned(2)));
 typedef int8_t Bunaligned __attribute__((vector_size(4 * LANES), aligned(1)));
 
-static inline S load(const int16_t* p) { return *reinterpret_cast<const Sunaligned*>(p); }
 static inline B load(const int8_t* p) { return *reinterpret_cast<const Bunaligned*>(p); }
 static inline F real(I a) { return __builtin_convertvector(a, F); }
 static inline S all(int16_t a) { return S{} + a; }
@@ -66,6 +64,19 @@ static inline I whole(Sum sum) {
 #endif
 }
 #endif
+
+// 2 W weights, in 16 bits.
+static inline S doubled(const int8_t* p) {
+#if defined(RHEOBASE_AVX512)
+  return (S)_mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(RHEOBASE_AVX2)
+  return (S)_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+  S a;
+  for (int k = 0; k < 2 * W; k++) a[k] = p[k];
+  return a;
+#endif
+}
 
 // W letters, in 32 bits.
 static inline I widened(const int8_t* p) {

@@ -10,7 +10,7 @@ enum Kind { DENSE, EVENTS, REAL_EVENTS, IDENTITY, CURRENT };
 // DENSE, EVENTS and REAL_EVENTS convolve letters: drive = scale * (sum of weights * letters) + bias. The letters are
 // x [images, steps, height, width, channels], of which the channels [first, first + taken) are read. DENSE has weights
 // int8 [block][kernel_h][group of 4][16 outputs][4]: a group is 4 letters of the kernel_w * taken ones of a kernel row,
-// the last filled up with 0. EVENTS has int16, REAL_EVENTS floats (with scales of 1), packed as in `EventConv`:
+// the last filled up with 0. EVENTS has int8, REAL_EVENTS floats (with scales of 1), packed as in `EventConv`:
 // [block][kernel_h][phase][taken][most][`block` outputs]. IDENTITY passes the letters on, scaled: channel o of place
 // (h, w) hears channel o - shift of place (h, w) * stride. CURRENT is given as it is, floats [images, steps, ...] with
 // strides of their own.

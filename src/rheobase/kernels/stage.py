@@ -145,7 +145,7 @@ def sparse(conv: Convolution) -> Packed | str:
                     "block": block,
                     "weighted": int(conv.low < 0 or conv.high > 1),
                 },
-                _by_column(conv.weight[:, start:end].to(torch.float32 if real else torch.int16), conv.stride[1], block),
+                _by_column(conv.weight[:, start:end].to(torch.float32 if real else torch.int8), conv.stride[1], block),
                 _filled(conv.scale, 64),
                 _filled(bias, 64),
             )
