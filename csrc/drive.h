@@ -7,14 +7,32 @@ static inline void scaled(const int8_t* x, const float* scale, float* y, int64_t
   for (; k < n; k++) y[k] = static_cast<float>(x[k]) * scale[k];
 }
 
-static void identity(const Term& term, const Stage& stage, const int8_t* x, int64_t row, int64_t rows, float* y) {
-  for (int64_t t = 0; t < stage.steps; t++, x += term.height * term.width * term.channels)
+// y += x
+static inline void add(float* __restrict y, const float* __restrict x, int64_t n) {
+  for (int64_t k = 0; k < n; k++) y[k] += x[k];
+}
+
+// n values, again and again for `places`.
+static Aligned tiled(const float* values, int64_t n, int64_t places) {
+  Aligned row(n * places + W);
+  for (int64_t k = 0; k < places; k++) std::copy(values, values + n, row.data() + k * n);
+  return row;
+}
+
+static void identity(const Term& term, const Stage& stage, const int8_t* x, const float* scale, int64_t row, int64_t rows, float* y) {
+  const int64_t line = stage.out_w * stage.outputs, image = term.height * term.width * term.channels;
+  if (term.stride_w == 1 && term.channels == stage.outputs) {
+    for (int64_t t = 0; t < stage.steps; t++, x += image, y += rows * line)
+      for (int64_t h = 0; h < rows; h++) scaled(x + (row + h) * line, scale, y + h * line, line);
+    return;
+  }
+  for (int64_t t = 0; t < stage.steps; t++, x += image)
     for (int64_t h = row; h < row + rows; h++)
       for (int64_t w = 0; w < stage.out_w; w++, y += stage.outputs) {
         const int8_t* from = x + (h * term.stride_h * term.width + w * term.stride_w) * term.channels;
         const int64_t end = term.shift + term.channels;
         std::fill(y, y + term.shift, 0.0f);
-        scaled(from, term.scale + term.shift, y + term.shift, term.channels);
+        scaled(from, scale + term.shift, y + term.shift, term.channels);
         std::fill(y + end, y + stage.outputs, 0.0f);
       }
 }
@@ -25,25 +43,45 @@ static void current(const Term& term, const Stage& stage, int64_t image, int64_t
   for (int64_t t = 0; t < stage.steps; t++, y += rows * line) memcpy(y, from + t * term.time_step, rows * line * sizeof(float));
 }
 
-static inline void add(float* __restrict y, const float* __restrict x, int64_t n) {
-  for (int64_t k = 0; k < n; k++) y[k] += x[k];
-}
+// A Spread for each neuron of some rows, which all are alike unless it is of every neuron.
+struct Rows {
+  Aligned held;
+  const float* whole = nullptr;
+
+  Rows(const Spread& spread, int64_t rows, int64_t out_w, int64_t outputs) {
+    if (spread.count == 1) held = tiled(spread.values, 1, rows * out_w * outputs);
+    else if (spread.count == outputs) held = tiled(spread.values, outputs, rows * out_w);
+    else whole = spread.values;
+  }
+  const float* from(int64_t begin) { return whole ? whole + begin : held.data(); }
+};
 
 struct Worker {
   const Stage& stage;
+  int64_t together;  // output rows
   std::vector<Padded> padded;
   std::vector<Gathered> gathered;
+  std::vector<Aligned> scales, corrections;
+  Rows theta0, start;
   Aligned drives, more;
 
-  int64_t together;  // output rows
+  explicit Worker(const Stage& stage)
+      : stage(stage), together(rows_of(stage)), padded(stage.terms.size()), gathered(stage.terms.size()),
+        theta0(stage.theta0, together, stage.out_w, stage.outputs), start(stage.start, together, stage.out_w, stage.outputs) {
+    const int64_t size = together * stage.steps * stage.out_w * stage.outputs + W;
+    drives = Aligned(size), more = Aligned(stage.terms.size() > 1 ? size : 0);
+    for (const Term& term : stage.terms)
+      scales.push_back(term.kind == IDENTITY ? tiled(term.scale, stage.outputs, stage.out_w) : Aligned());
+    for (int64_t t = 0; t < std::min(stage.steps, stage.corrected); t++)
+      corrections.push_back(tiled(stage.correction + t * stage.outputs, stage.outputs, stage.out_w));
+  }
 
-  explicit Worker(const Stage& stage) : stage(stage), padded(stage.terms.size()), gathered(stage.terms.size()) {
-    const int64_t line = stage.steps * stage.out_w * stage.outputs;
+  // How many output rows are driven before their neurons fire: few, but where weights are many, rows that share them.
+  static int64_t rows_of(const Stage& stage) {
     int64_t weights = 0;
     for (const Term& term : stage.terms) weights += term.blocks * term.block_step;
-    const int64_t room = weights > 262144 ? 65536 : 6144;  // floats: where weights are many, for rows that share them
-    together = std::max<int64_t>(1, std::min<int64_t>(stage.out_h, room / line));
-    drives = Aligned(together * line + W), more = Aligned(stage.terms.size() > 1 ? together * line + W : 0);
+    const int64_t room = weights > 131072 ? 65536 : 6144, line = stage.steps * stage.out_w * stage.outputs;  // floats
+    return std::max<int64_t>(1, std::min<int64_t>(stage.out_h, room / line));
   }
 
   const int8_t* letters(const Term& term, int64_t image) const {
@@ -56,7 +94,7 @@ struct Worker {
       case DENSE:
         return term.flush < term.groups * term.kernel_h ? dense<true>(term, stage, padded[k], row, rows, y)
                                                          : dense<false>(term, stage, padded[k], row, rows, y);
-      case IDENTITY: return identity(term, stage, letters(term, image), row, rows, y);
+      case IDENTITY: return identity(term, stage, letters(term, image), scales[k].data(), row, rows, y);
       case CURRENT: return current(term, stage, image, row, rows, y);
       default: return gathered[k].drive(term, stage, row, rows, y);
     }
@@ -70,7 +108,12 @@ struct Worker {
     run.v += image * whole + begin;
     if (run.total) run.total += image * whole + begin;
     if (run.sent) run.sent += image * whole + begin;
-    if (!run.shared) run.theta0 += begin, run.period = size;
+    run.theta0 = theta0.from(begin), run.shared = stage.theta0.count == 1, run.period = size;
+    if (stage.start.values) {
+      memcpy(run.v, start.from(begin), size * sizeof(float));
+      if (run.total) memset(run.total, 0, size * sizeof(float));
+      if (run.sent) memset(run.sent, 0, size * sizeof(float));
+    }
     run_neurons(run, 0, size);
     int8_t* to = stage.letters + image * stage.steps * whole + begin;
     const float *from = drives.data(), per_letter = stage.per_letter;
@@ -101,11 +144,9 @@ struct Worker {
   }
 
   void correct(int64_t rows) {
-    float* y = drives.data();
-    const int64_t steps = std::min(stage.steps, stage.corrected);
-    for (int64_t t = 0; t < steps; t++)
-      for (int64_t w = 0; w < rows * stage.out_w; w++, y += stage.outputs)
-        add(y, stage.correction + t * stage.outputs, stage.outputs);
+    const int64_t line = stage.out_w * stage.outputs;
+    for (size_t t = 0; t < corrections.size(); t++)
+      for (int64_t h = 0; h < rows; h++) add(drives.data() + (t * rows + h) * line, corrections[t].data(), line);
   }
 };
 

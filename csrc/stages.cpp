@@ -46,7 +46,7 @@ void steps(Term& a, int64_t outputs) {
 }
 
 void stage(std::vector<Tensor> tensors, std::vector<int64_t> numbers, std::optional<Tensor> correction, Tensor letters, double per_letter,
-           Tensor v, std::optional<Tensor> total, std::optional<Tensor> sent, Tensor theta0, int64_t t, int64_t rule,
+           Tensor v, std::optional<Tensor> total, std::optional<Tensor> sent, Tensor theta0, std::optional<Tensor> start, int64_t t, int64_t rule,
            std::vector<double> constants, bool normalised, int64_t alphabet, std::vector<double> levels,
            std::vector<double> heights, bool with_sign, bool floored, double leak, bool hard, double value) {
   const auto written = [](const std::optional<Tensor>& a) { return a ? static_cast<float*>(a->mutable_data_ptr()) : nullptr; };
@@ -62,7 +62,8 @@ void stage(std::vector<Tensor> tensors, std::vector<int64_t> numbers, std::optio
   stage.letters = static_cast<int8_t*>(letters.mutable_data_ptr()), stage.per_letter = static_cast<float>(per_letter);
   NeuronRun& run = stage.neurons;
   run.v = static_cast<float*>(v.mutable_data_ptr()), run.total = written(total), run.sent = written(sent);
-  run.theta0 = static_cast<const float*>(theta0.const_data_ptr()), run.shared = theta0.numel() == 1;
+  stage.theta0 = {static_cast<const float*>(theta0.const_data_ptr()), static_cast<int64_t>(theta0.numel())};
+  if (start) stage.start = {static_cast<const float*>(start->const_data_ptr()), static_cast<int64_t>(start->numel())};
   run.steps = stage.steps, run.t = t, run.rule = static_cast<int>(rule), run.alphabet = static_cast<int>(alphabet);
   run.rungs = static_cast<int>(l.size()), run.normalised = normalised, run.hard = hard, run.with_sign = with_sign;
   run.floored = floored, run.leak = static_cast<float>(leak), run.value = static_cast<float>(value);
@@ -85,7 +86,7 @@ void stage(std::vector<Tensor> tensors, std::vector<int64_t> numbers, std::optio
 STABLE_TORCH_LIBRARY_FRAGMENT(rheobase, m) {
   m.def(
       "stage(Tensor[] tensors, int[] numbers, Tensor? correction, Tensor(a!) letters, float per_letter, Tensor(b!) v, "
-      "Tensor(c!)? total, Tensor(d!)? sent, Tensor theta0, int t, int rule, float[] constants, bool normalised, "
+      "Tensor(c!)? total, Tensor(d!)? sent, Tensor theta0, Tensor? start, int t, int rule, float[] constants, bool normalised, "
       "int alphabet, float[] levels, float[] heights, bool with_sign, bool floored, float leak, bool hard, float value) "
       "-> ()");
 }

@@ -29,6 +29,12 @@ struct Term {
   int64_t most, blocks, groups, phase_step, kernel_step, block_step;
 };
 
+// One number for all neurons, one for each output, or one for each neuron [out_h, out_w, outputs].
+struct Spread {
+  const float* values;
+  int64_t count;
+};
+
 struct Stage {
   std::vector<Term> terms;
   int64_t images, steps, out_h, out_w, outputs;
@@ -36,7 +42,8 @@ struct Stage {
   int64_t corrected;
   float per_letter;  // letters leave as whole multiples of the smallest: 1 / unit
   int8_t* letters;
-  NeuronRun neurons;  // of all images, where each image is a run of its own
+  Spread theta0, start;  // start: of neurons at birth, whose memory is not read but made; null: they go on
+  NeuronRun neurons;     // of all images, where each image is a run of its own
 };
 
 // The sets of instructions in use, and the neurons in it: defined in ops.cpp.

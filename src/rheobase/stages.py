@@ -18,7 +18,7 @@ from .kernels import stage
 from .kernels.stage import Letters, Packed
 from .membrane import Membrane, Tensors
 from .network import SpikingNet
-from .neuron import Emission, init, rest
+from .neuron import Emission, rest
 from .spelling import Spelling
 from .state import Visit
 
@@ -174,15 +174,13 @@ class Stage:
     def run(self, on: Run) -> None:
         """The letters of all steps."""
         neuron, tensors, before = self.node.op.neuron, on.net.tensors(self.node.name), on.before.get(self.node.name)
-        newborn = before is None
-        m = born(self.node, tensors, on.samples) if newborn else before
-        letters, on.memory[self.node.name] = self.letters(on, tensors, m, newborn)
+        letters, on.memory[self.node.name] = self.letters(on, tensors, before)
         on.values.put(self.node.name, letters)
         if on.visit:
             self.show(on, neuron.threshold.amplitude(tensors.theta0, rest(neuron, tensors.theta0)))
 
-    def letters(self, on: Run, tensors: Tensors, m: Membrane, newborn: bool) -> tuple[Letters, Membrane]:
-        """The letters, and the memory after them; newborn: nobody else has the memory."""
+    def letters(self, on: Run, tensors: Tensors, m: Membrane | None) -> tuple[Letters, Membrane]:
+        """The letters, and the memory after them."""
         terms, reads = [], []
         for drive in self.drives:
             packed = drive.kernels[drive.chosen]
@@ -190,8 +188,7 @@ class Stage:
             x = _last(on.values.real(drive.read)) if current else on.values.letters(drive.read).data
             terms += packed
             reads += [x] * len(packed)
-        shape = maps(self.node.shape)
-        return stage.run(terms, reads, self.node.op.neuron, tensors, m, shape, on.steps, newborn)
+        return stage.run(terms, reads, self.node.op.neuron, tensors, m, self.node.shape, on.steps)
 
     def show(self, on: Run, amplitude: Tensor) -> None:
         """Show the visitor the nodes inside: letters as they are, drives by their shape only: they never exist."""
@@ -214,22 +211,6 @@ class Stage:
 
 
 Step = Stage | Pool | Reference | Narrow
-
-
-def maps(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The shape (H, W, C) of a layer `[C, H, W]` or `[C]` with its channels last."""
-    return (*shape[1:], shape[0]) if len(shape) == 3 else (1, 1, shape[0])
-
-
-def born(node: Node, tensors: Tensors, samples: int) -> Membrane:
-    """The memory at t = 0, channels last in memory."""
-    like = torch.empty((samples, *node.shape))
-    if len(node.shape) == 3:
-        like = like.contiguous(memory_format=torch.channels_last)
-    m = init(node.op.neuron, tensors, like[:0])
-    v = like.copy_(tensors.v0.detach().expand(like.shape))
-    neuron = node.op.neuron
-    return Membrane(v, m.t, neuron.threshold.born(v), neuron.gate.born(v), neuron.link.born(v))
 
 
 def _last(xs: Tensor) -> Tensor:

@@ -203,58 +203,77 @@ def run(
     reads: list[Tensor],
     neuron: Neuron,
     tensors: Tensors,
-    m: Membrane,
-    shape: tuple[int, int, int],
+    m: Membrane | None,
+    shape: tuple[int, ...],
     steps: int,
-    newborn: bool = False,
 ) -> tuple[Letters, Membrane]:
     """The letters of T steps and the memory after them.
 
-    reads: what each term reads, letters `[N, T, H, W, C]` or a current `[T, N, H, W, C]`. shape: (H, W, C) of the
-    layer. m: its memory before, `[N, C, H, W]` or `[N, C]`. newborn: nobody else has it, so it need not be kept.
+    reads: what each term reads, letters `[N, T, H, W, C]` or a current `[T, N, H, W, C]`. shape: of the layer, `[C, H,
+    W]` or `[C]`. m: its memory before, None at birth.
     """
-    unit, samples = neuron.alphabet.unit, len(m.v)
-    letters = torch.empty((samples, steps, *shape), dtype=torch.int8)
-    v = _last(m.v, shape, newborn)
-    total, sent = (_last(part[0], shape, newborn) if part else None for part in (m.threshold, m.gate))
+    samples = reads[0].shape[1] if terms[0].kind == CURRENT else len(reads[0])
+    letters = torch.empty((samples, steps, *maps(shape)), dtype=torch.int8)
+    t = torch.zeros((), dtype=torch.int64) if m is None else m.t
+    v, total, sent = _memory(neuron, m, shape, samples)
     torch.ops.rheobase.stage(
-        [t for term, x in zip(terms, reads, strict=True) for t in (x, term.weights, term.scale, term.bias)],
+        [part for term, x in zip(terms, reads, strict=True) for part in (x, term.weights, term.scale, term.bias)],
         [n for term, x in zip(terms, reads, strict=True) for n in term.numbers(x)],
-        None if tensors.bias is None or int(m.t) >= len(tensors.bias) else _rows(tensors.bias, shape)[int(m.t) :],
+        None if tensors.bias is None or int(t) >= len(tensors.bias) else _rows(tensors.bias, shape[0])[int(t) :],
         letters,
-        1 / unit,
+        1 / neuron.alphabet.unit,
         v,
         total,
         sent,
-        _per_neuron(tensors.theta0, shape),
-        int(m.t),
+        _spread(tensors.theta0, shape),
+        _spread(tensors.v0, shape) if m is None else None,
+        int(t),
         *cpu.arguments(neuron),
     )
-    own = [() if part is None else (_first(part, m.v.shape),) for part in (total, sent)]
-    return Letters(letters, unit), Membrane(_first(v, m.v.shape), m.t + steps, *own)
+    own = (() if part is None else (_first(part, shape),) for part in (total, sent))
+    return Letters(letters, neuron.alphabet.unit), Membrane(_first(v, shape), t + steps, *own)
 
 
-def _last(part: Tensor, shape: tuple[int, int, int], newborn: bool) -> Tensor:
-    """With channels last, a copy of what somebody else has too."""
-    seen = part.reshape(len(part), shape[2], *shape[:2]).permute(0, 2, 3, 1)
-    return seen if newborn and seen.is_contiguous() else torch.empty(seen.shape).copy_(seen)
+def maps(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """The shape (H, W, C) of a layer `[C, H, W]` or `[C]` with its channels last."""
+    return (shape[1], shape[2], shape[0]) if len(shape) == 3 else (1, 1, shape[0])
 
 
-def _first(part: Tensor, shape: torch.Size) -> Tensor:
+def _memory(
+    neuron: Neuron, m: Membrane | None, shape: tuple[int, ...], samples: int
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Potential, what the threshold and what the gate remember, channels last: copies, or room for a newborn's."""
+    size = (samples, *maps(shape))
+    if m is None:
+        none = torch.empty(0)
+        parts = (neuron.threshold.born(none), neuron.gate.born(none))
+        total, sent = (torch.empty(size) if part else None for part in parts)
+        return torch.empty(size), total, sent
+    total, sent = (_last(part[0], size) if part else None for part in (m.threshold, m.gate))
+    return _last(m.v, size), total, sent
+
+
+def _last(part: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A copy with channels last."""
+    return torch.empty(size).copy_(part.reshape(size[0], size[3], *size[1:3]).permute(0, 2, 3, 1))
+
+
+def _first(part: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The same memory seen as the network keeps it."""
-    return part.permute(0, 3, 1, 2).reshape(shape)
+    return part.permute(0, 3, 1, 2).reshape(len(part), *shape)
 
 
-def _per_neuron(theta0: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """One threshold, or one for each neuron."""
-    theta0 = theta0.detach().float()
-    if theta0.numel() == 1:
-        return theta0.reshape(1)
-    rank = 3 if shape[:2] != (1, 1) or theta0.ndim >= 3 else 1
-    full = theta0.reshape(theta0.shape[-rank:]).expand((shape[2], shape[0], shape[1])[:rank])
-    return full.reshape(shape[2], *shape[:2]).permute(1, 2, 0).reshape(-1).contiguous()
+def _spread(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """One number, one for each channel, or one for each neuron with the channels last."""
+    values = values.detach().float()
+    if values.numel() == 1:
+        return values.reshape(1)
+    values = values.reshape(values.shape[-len(shape) :])
+    if values.shape[1:].numel() == 1:
+        return values.reshape(-1).expand(shape[0]).contiguous()
+    return values.expand(shape).movedim(0, -1).reshape(-1).contiguous()
 
 
-def _rows(bias: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def _rows(bias: Tensor, channels: int) -> Tensor:
     """The correction of each step `[steps, C]`."""
-    return bias.detach().float().reshape(len(bias), -1).expand(len(bias), shape[2]).contiguous()
+    return bias.detach().float().reshape(len(bias), -1).expand(len(bias), channels).contiguous()
