@@ -45,9 +45,9 @@ def rounded(weight: Tensor, bias: Tensor | None, low: int, high: int) -> Rounded
     scale = m 2^e, 16 <= m < 32, the best of the octave in which the largest weight is just not clipped and of half an
     octave below. The bias keeps as many binary digits behind the scale as are exact beside the largest sum.
 
-    >>> made = rounded(torch.tensor([[0.5, -0.25]]), torch.tensor([0.1]), 0, 1)
+    >>> made = rounded(torch.tensor([[0.5, -0.25]]), torch.tensor([0.25]), 0, 1)
     >>> made.whole.tolist(), made.scale.tolist(), made.bias.tolist(), made.error, made.exact
-    ([[64, -32]], [0.0078125], [0.100006103515625], 0.0, True)
+    ([[64, -32]], [0.0078125], [0.25], 0.0, True)
     """
     weight = weight.detach().float()
     flat = weight.flatten(1)

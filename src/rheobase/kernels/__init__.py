@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -48,14 +48,19 @@ class _Spiking(Protocol):
     def tensors(self, name: str) -> Tensors: ...
 
 
-def explain(net: _Spiking, images: Tensor | None = None) -> dict[str, Choice]:
+@runtime_checkable
+class _Compiled(Protocol):
+    def explain(self) -> tuple[Any, ...]: ...
+
+
+def explain(net: _Spiking | _Compiled, images: Tensor | None = None) -> dict[str, Choice]:
     """For each spiking layer of a network the kernel that runs it, and the reason of every kernel that declines.
 
     images: an example input `[N, ...]`; kernels look at dtype, device and layout, and it is run for one step. A
     compiled network knows what runs each of its layers without one.
     """
-    if own := getattr(net, "explain", None):
-        return {layer.name: Choice(layer.kernel, layer.declined) for layer in own()}
+    if isinstance(net, _Compiled):
+        return {layer.name: Choice(layer.kernel, layer.declined) for layer in net.explain()}
     asked: dict[str, tuple[Neuron, Tensors | None, Tensor | None]] = {
         n: (neuron, None, None) for n, neuron in net.sites()
     }
