@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import rheobase as rb
-from rheobase import kernels
+from rheobase import data, kernels
 from rheobase.compile import CompiledNet, deployed
 from rheobase.gate import Wait
 from rheobase.kernels import cpu
 from rheobase.membrane import Membrane
 from rheobase.nets import Plain
+from rheobase.nets.cifar_resnet import cifar_resnet20
 from rheobase.stages import Stage
 from rheobase.state import State
 
@@ -280,3 +281,21 @@ def test_errors():
             each(rb.constant(x, 2), state)
     with pytest.raises(rb.InputError, match="no time axis"):
         fast(x)
+
+
+@pytest.mark.slow
+def test_a_published_network_keeps_its_accuracy_in_8_bits():
+    """ResNet-20 of CIFAR-10, 1,000 test images, T = 8: within 0.3 points of float32."""
+    try:
+        (train, _), (x, y) = data.cifar10("train", limit=256), data.cifar10("test", limit=1000)
+        weights = data.pretrained("cifar10_resnet20")
+    except rb.FileError as error:
+        pytest.skip(str(error))
+    ann = cifar_resnet20()
+    ann.load_state_dict(weights)
+    snn, _ = rb.convert(ann.eval(), rb.methods.best(8, 1), list(train.split(128)))
+    fast = rb.compile(snn, x[:8])
+    assert all(layer.exact for layer in fast.explain())
+    batches = list(zip(x.split(100), y.split(100), strict=True))
+    accuracy = [rb.evaluate(net, batches, steps=8).accuracy[-1] for net in (fast, snn)]
+    assert abs(accuracy[0] - accuracy[1]) <= 0.003

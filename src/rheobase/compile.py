@@ -233,7 +233,7 @@ def _with(step: Stage, k: int, drive: Drive) -> Stage:
 
 def _seconds(step: Stage, on: Run) -> float:
     taken = []
-    for _ in range(3):
+    for _ in range(5):
         start = time.perf_counter()
         step.run(on)
         taken.append(time.perf_counter() - start)

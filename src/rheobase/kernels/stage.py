@@ -36,9 +36,10 @@ class Letters(NamedTuple):
     unit: float
 
     def real(self, shape: tuple[int, ...]) -> Tensor:
-        """The same as floats `[T, N, *shape]`, in the memory order of the letters."""
-        xs = self.data.float().permute(1, 0, 4, 2, 3)
-        return (xs if self.unit == 1 else xs * self.unit).reshape(*xs.shape[:2], *shape)
+        """The same as floats `[T, N, *shape]`, channels last in memory."""
+        seen = self.data.transpose(0, 1)
+        xs = torch.empty(seen.shape).copy_(seen).permute(0, 1, 4, 2, 3)
+        return (xs if self.unit == 1 else xs.mul_(self.unit)).reshape(*xs.shape[:2], *shape)
 
     @classmethod
     def of(cls, xs: Tensor, unit: float) -> Letters:
