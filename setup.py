@@ -7,6 +7,7 @@ a compiler the library installs all the same, runs the reference kernels, and `r
 from __future__ import annotations
 
 import sys
+from glob import glob
 from typing import Any
 
 from setuptools import setup
@@ -28,9 +29,9 @@ def kernels() -> dict[str, Any]:
 
     extension = CppExtension(
         "rheobase.kernels._cpu",
-        ["csrc/ops.cpp"],
+        ["csrc/ops.cpp", "csrc/stages.cpp"],
         include_dirs=["csrc"],
-        depends=[f"csrc/{name}.h" for name in ("kernels", "lanes", "neuron", "backward", "events")],
+        depends=sorted(glob("csrc/*.h")),
         define_macros=[("TORCH_TARGET_VERSION", "0x020a000000000000")],  # PyTorch 2.10 and newer
         extra_compile_args=[
             "-O3",

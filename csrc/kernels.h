@@ -101,6 +101,7 @@ struct Packing {
 };
 static const Packing packing;
 
+#ifndef RHEOBASE_DECLARATIONS
 namespace plain {
 #define LANES 4
 #include "lanes.h"
@@ -149,5 +150,6 @@ namespace avx512 {
 #pragma clang attribute pop
 #else
 #pragma GCC pop_options
+#endif
 #endif
 #endif

@@ -45,11 +45,19 @@ static inline F least(F a, F b) { return choose(a < b, a, b); }
 static inline F greatest(F a, F b) { return choose(a > b, a, b); }
 #endif
 
+#if defined(RHEOBASE_AVX512)
+static inline F trunc(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+static inline F floor(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+#elif defined(RHEOBASE_AVX2)
+static inline F trunc(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+static inline F floor(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+#else
 static inline F trunc(F a) { return __builtin_convertvector(__builtin_convertvector(a, I), F); }
 static inline F floor(F a) {
   F t = trunc(a);
   return t - choose(a < t, all(1.0f), all(0.0f));
 }
+#endif
 static inline F limit(F a, float low, float high) { return least(greatest(a, all(low)), all(high)); }
 
 // The lanes of `a` that are not 0, packed to the left, with their entries of `at`. Writes W of each, returns how many count.

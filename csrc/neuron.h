@@ -66,10 +66,8 @@ static inline F reset(const NeuronRun& run, F u, F theta, F s) {
   return run.hard ? choose(emptied(run, u, theta, removed), all(run.value), u) : u - removed;
 }
 
-// The most negative letter that charge already sent allows.
-static inline F covered(const NeuronRun& run, F s, F sent, F unit) {
-  return greatest(s, -floor(limit(sent / unit, 0.0f, 1048576.0f)));
-}
+// The most negative letter that charge already sent allows, in letters.
+static inline F covered(F s, F sent) { return greatest(s, -floor(limit(sent, 0.0f, 1048576.0f))); }
 
 // Elements [i, i + n) of the flat step, all T steps: n is VECTORS * W, or less than W if not FULL.
 template <int RULE, int LETTERS, int VECTORS, bool FULL>
@@ -93,7 +91,7 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
       F s = fire<LETTERS>(run, u, theta);
       if (run.sent) {
         F unit = graded ? theta : all(1.0f);
-        s = covered(run, s, sent[b], unit);
+        s = covered(s, graded ? sent[b] / unit : sent[b]);
         sent[b] = sent[b] + s * unit;
       }
       v[b] = reset(run, u, theta, s);

@@ -13,18 +13,17 @@
 #include <tuple>
 
 #include "kernels.h"
+#include "stages.h"
 
 using torch::stable::Tensor;
 
 namespace {
 
-enum InstructionSet { PLAIN, AVX2, AVX512 };
-
 InstructionSet detect() {
 #ifdef RHEOBASE_X86
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl"))
-    return AVX512;
+    return __builtin_cpu_supports("avx512vnni") ? VNNI : AVX512;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return AVX2;
 #endif
   return PLAIN;
@@ -61,13 +60,7 @@ struct Law {
 };
 
 void run_all(const NeuronRun& run) {
-  torch::stable::parallel_for(0, run.size, 16384, [&](int64_t begin, int64_t end) {
-#ifdef RHEOBASE_X86
-    if (used == AVX512) return avx512::run_neurons(run, begin, end);
-    if (used == AVX2) return avx2::run_neurons(run, begin, end);
-#endif
-    plain::run_neurons(run, begin, end);
-  });
+  torch::stable::parallel_for(0, run.size, 16384, [&](int64_t begin, int64_t end) { run_neurons(run, begin, end); });
 }
 
 void neuron(Tensor xs, Tensor v, std::optional<Tensor> total, std::optional<Tensor> sent, Tensor letters,
@@ -150,7 +143,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> neuron_backward(
   return {to_xs, to_v, to_theta, to_share};
 }
 
-int lanes() { return used == AVX512 ? 16 : used == AVX2 ? 8 : 4; }
+int lanes() { return used >= AVX512 ? 16 : used == AVX2 ? 8 : 4; }
 
 // The weights [outputs, channels, kernel_h, kernel_w] as `EventConv` wants them.
 struct Packed {
@@ -195,20 +188,30 @@ void event_conv(Tensor x, Tensor weight, std::optional<Tensor> bias, std::vector
   const Packed packed(conv, read(weight), bias ? read(*bias) : nullptr);
   torch::stable::parallel_for(0, x.size(0), 1, [&](int64_t begin, int64_t end) {
 #ifdef RHEOBASE_X86
-    if (used == AVX512) return avx512::run_events<>(conv, begin, end);
+    if (used >= AVX512) return avx512::run_events<>(conv, begin, end);
     if (used == AVX2) return avx2::run_events<>(conv, begin, end);
 #endif
     plain::run_events<>(conv, begin, end);
   });
 }
 
-// Use an instruction set up to `set` (0 plain, 1 AVX2, 2 AVX-512), -1 for the best there is; answers the one in use.
+// Use an instruction set up to `set` (0 plain, 1 AVX2, 2 AVX-512, 3 with VNNI), -1 for the best there is; answers the one in use.
 int64_t instruction_set(int64_t set) {
   used = set < 0 || set > best ? best : static_cast<InstructionSet>(set);
   return used;
 }
 
 }  // namespace
+
+InstructionSet instructions() { return used; }
+
+void run_neurons(const NeuronRun& run, int64_t begin, int64_t end) {
+#ifdef RHEOBASE_X86
+  if (used >= AVX512) return avx512::run_neurons(run, begin, end);
+  if (used == AVX2) return avx2::run_neurons(run, begin, end);
+#endif
+  plain::run_neurons(run, begin, end);
+}
 
 STABLE_TORCH_LIBRARY(rheobase, m) {
 #define LAW                                                                                                       \

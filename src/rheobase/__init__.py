@@ -12,6 +12,7 @@ from .beta import calibrate_beta
 from .candidate import Candidate
 from .certificate import Certificate
 from .cite import cite
+from .compile import CompiledNet, compile
 from .convert import ConversionReport, convert
 from .correction import ChannelBias, StepBias, Uncorrected
 from .diagnose import diagnose
@@ -92,6 +93,7 @@ __all__ = [
     "ChannelBias",
     "Choice",
     "Clip",
+    "CompiledNet",
     "ConversionError",
     "ConversionReport",
     "Costs",
@@ -157,6 +159,7 @@ __all__ = [
     "calibrate_exit",
     "cascade",
     "cite",
+    "compile",
     "constant",
     "convert",
     "data",

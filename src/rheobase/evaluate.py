@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .compile import CompiledNet, computed
 from .energy import HOROWITZ, Costs
 from .errors import InputError, context
 from .inputs import called, count, each, split
@@ -113,7 +114,7 @@ def _shallow(curve: Curve) -> dict[str, Any]:
 
 
 def evaluate(
-    net: SpikingNet,
+    net: SpikingNet | CompiledNet,
     loader: Iterable[tuple[Any, Tensor]],
     steps: int = 32,
     *,
@@ -136,7 +137,7 @@ def evaluate(
     Raises InputError for empty or unsound data and labels out of range.
     """
     with context("evaluate"), torch.inference_mode():
-        ledgers = ledger, rehearsed = Ledger(net, steps), Ledger(net, max(1, net.rehearsal))
+        ledgers = ledger, rehearsed = Ledger(computed(net), steps), Ledger(computed(net), max(1, net.rehearsal))
         device = next(net.parameters()).device
         found: list[Part] = []
         for index, (x, y) in enumerate(loader):
@@ -158,7 +159,7 @@ def evaluate(
             book.begin(counts)
         ledger.charge(rehearsed)
     ann_accuracy = whole.ann_correct / whole.samples if ann is not None else np.nan
-    curve = _curve(net, ledger, whole.correct, whole.samples, label, costs, ann_accuracy)
+    curve = _curve(computed(net), ledger, whole.correct, whole.samples, label, costs, ann_accuracy)
     first = steps if net.waiting else readout.from_step
     accuracy = np.where(curve.steps >= first, curve.accuracy, np.nan)
     delay = net.rehearsal + net.waiting * steps
@@ -194,7 +195,13 @@ def total(parts: Sequence[Part]) -> Part:
 
 
 def _hits(
-    net: SpikingNet, ledgers: tuple[Ledger, Ledger], readout: Delayed, x: Any, y: Tensor, chunk: int | None, index: int
+    net: SpikingNet | CompiledNet,
+    ledgers: tuple[Ledger, Ledger],
+    readout: Delayed,
+    x: Any,
+    y: Tensor,
+    chunk: int | None,
+    index: int,
 ) -> Tensor:
     """How many samples are right after each step; ledgers: of the run, and of the rehearsals before it."""
     ledger, rehearsed = ledgers
@@ -207,7 +214,7 @@ def _hits(
     return correct
 
 
-def _check_labels(net: SpikingNet, x: Any, y: Tensor, index: int) -> None:
+def _check_labels(net: SpikingNet | CompiledNet, x: Any, y: Tensor, index: int) -> None:
     shape = net.output_shape
     if isinstance(net.output, (tuple, dict)) or len(shape) != 1:
         raise InputError(

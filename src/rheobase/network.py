@@ -15,11 +15,13 @@ from .graph import Graph, Node
 from .inputs import count, each, named, tensors
 from .link import Rate
 from .membrane import Membrane, Tensors
-from .neuron import Neuron, init, rest
+from .neuron import Emission, Neuron, init, rest
 from .state import State, Visit, constant, means
 
 EXPONENTS = {"theta0_exponent": "theta0", "v0_exponent": "v0"}
 """What is learned of a tensor that must keep its sign, and which: 0 leaves it as it is."""
+STATEFUL = (ops.Spike, ops.Difference)
+"""What has a memory."""
 LEARNED = ("weight", "bias", "scale", "leak", *EXPONENTS)
 """The tensors of a node that are parameters; the others are buffers."""
 
@@ -67,32 +69,46 @@ class SpikingNet(nn.Module):
         self, xs: Any, state: State | None = None, visit: Callable[[Visit], None] | None = None
     ) -> tuple[Any, State]:
         """The same as a call; `visit` sees every node with its inputs and output."""
-        values = named(xs, list(self.inputs))
-        for name, drive in values.items():
-            self.check(name, drive, state)
-        if state is None and self.rehearsal:
-            state = self.rehearsed(xs)
+        values, state = self.begun(xs, state)
         memory: dict[str, Any] = {}
         for node, done in zip(self.graph_nodes, self._spent, strict=True):
-            inputs, weights, emission = [values[name] for name in node.inputs], self.weights(node.name), None
+            inputs = [values[name] for name in node.inputs]
             before = state.memory[node.name] if state and node.name in state.memory else None
-            if isinstance(node.op, ops.Spike):
-                emission, memory[node.name] = node.op.scan(weights, inputs[0], before, self.recompute)
-                ys = node.op.emitted(emission, inputs[0].dtype, before)
-            elif isinstance(node.op, ops.Difference):
-                ys, memory[node.name] = node.op.scan(weights, inputs, before)
-            elif isinstance(node.op, ops.Pulse):
-                ys = node.op.over(inputs[0])
-            elif self.training and isinstance(node.op, ops.TRAINED):
-                ys = node.op.trained(weights, inputs[0])
-            else:
-                ys = over_time(node.op.on_events if node.name in self._sparse else node.op, weights, inputs)
+            ys, after, emission = self.node(node, inputs, before)
+            if isinstance(node.op, STATEFUL):
+                memory[node.name] = after
             values[node.name] = ys
             if visit:
-                visit(Visit(state.t if state else 0, node, inputs, ys, emission, memory.get(node.name)))
+                visit(Visit(state.t if state else 0, node, inputs, ys, emission, after))
             for name in done:
                 del values[name]
         return self.readout(each(values.__getitem__, self.output), state, memory)
+
+    def begun(self, xs: Any, state: State | None) -> tuple[dict[str, Tensor], State | None]:
+        """The inputs of a run by their names, and the state that it goes on from, both checked."""
+        values = named(xs, list(self.inputs))
+        for name, drive in values.items():
+            self.check(name, drive, state)
+        if state is not None:
+            self.own(state)
+        if state is None and self.rehearsal:
+            state = self.rehearsed(xs)
+        return values, state
+
+    def node(self, node: Node, inputs: list[Tensor], before: Any) -> tuple[Tensor, Any, Emission | None]:
+        """One node over all steps of its inputs: output `[T, N, ...]`, memory after them, emission of neurons."""
+        weights = self.weights(node.name)
+        if isinstance(node.op, ops.Spike):
+            emission, after = node.op.scan(weights, inputs[0], before, self.recompute)
+            return node.op.emitted(emission, inputs[0].dtype, before), after, emission
+        if isinstance(node.op, ops.Difference):
+            return *node.op.scan(weights, inputs, before), None
+        if isinstance(node.op, ops.Pulse):
+            return node.op.over(inputs[0]), None, None
+        if self.training and isinstance(node.op, ops.TRAINED):
+            return node.op.trained(weights, inputs[0]), None, None
+        op = node.op.on_events if node.name in self._sparse else node.op
+        return over_time(op, weights, inputs), None, None
 
     def rehearsed(self, xs: Any, visit: Callable[[Visit], None] | None = None) -> State:
         """The state at birth for the inputs `xs` `[T, N, ...]`: what neurons that rehearse learn of their first step,
@@ -256,6 +272,18 @@ class SpikingNet(nn.Module):
                 why="a state belongs to the samples it was made with",
                 instead="net(xs) starts new samples",
             )
+
+    def own(self, state: State) -> None:
+        """Refuse the state of another network."""
+        shapes = {node.name: node.shape for node in self.graph_nodes if isinstance(node.op, STATEFUL)}
+        found = {name: m.v.shape[1:] if isinstance(m, Membrane) else None for name, m in state.memory.items()}
+        for name, shape in found.items():
+            if name not in shapes or (shape is not None and shape != shapes[name]):
+                raise InputError(
+                    f"the state remembers {name!r}" + (f" of {tuple(shape)}" if shape is not None else ""),
+                    why="it is the state of another network",
+                    instead="net(xs) starts new samples",
+                )
 
     def embeds(self, name: str) -> bool:
         """Whether an input is of whole numbers, that an embedding looks up."""

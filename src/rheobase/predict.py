@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .compile import CompiledNet
 from .errors import InputError, context
 from .inputs import count, each
 from .network import SpikingNet
@@ -37,7 +38,7 @@ class Prediction:
         return float(self.steps.double().mean())
 
 
-def predict(snn: SpikingNet, x: Any, max_steps: int = 8, exit: EarlyExit | None = None) -> Prediction:
+def predict(snn: SpikingNet | CompiledNet, x: Any, max_steps: int = 8, exit: EarlyExit | None = None) -> Prediction:
     """The answers to `x` `[N, ...]` under constant coding, after `max_steps` steps or as soon as `exit` allows.
 
     Finished samples leave the batch with their memory, so what is left costs only what it needs. A sample's answer is
@@ -72,7 +73,7 @@ def predict(snn: SpikingNet, x: Any, max_steps: int = 8, exit: EarlyExit | None 
         return Prediction(found, taken)
 
 
-def refuse_waiting(snn: SpikingNet) -> None:
+def refuse_waiting(snn: SpikingNet | CompiledNet) -> None:
     """InputError for a network whose neurons wait for the whole run: a prefix of it is no answer."""
     if snn.waiting:
         raise InputError(
@@ -83,7 +84,7 @@ def refuse_waiting(snn: SpikingNet) -> None:
 
 
 def calibrate_exit(
-    snn: SpikingNet,
+    snn: SpikingNet | CompiledNet,
     batches: Iterable[Any],
     max_steps: int = 8,
     *,

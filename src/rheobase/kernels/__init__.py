@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -66,7 +66,7 @@ def in_use() -> str:
 
 
 class Choice(NamedTuple):
-    """Which kernel runs a layer, and why those before it do not."""
+    """Which kernel runs a layer, and why others do not."""
 
     kernel: str
     declined: dict[str, str]
@@ -78,11 +78,19 @@ class _Spiking(Protocol):
     def tensors(self, name: str) -> Tensors: ...
 
 
-def explain(net: _Spiking, images: Tensor | None = None) -> dict[str, Choice]:
+@runtime_checkable
+class _Compiled(Protocol):
+    def explain(self) -> tuple[Any, ...]: ...
+
+
+def explain(net: _Spiking | _Compiled, images: Tensor | None = None) -> dict[str, Choice]:
     """For each spiking layer of a network the kernel that runs it, and the reason of every kernel that declines.
 
-    images: an example input `[N, ...]`; kernels look at dtype, device and layout, and it is run for one step.
+    images: an example input `[N, ...]`; kernels look at dtype, device and layout, and it is run for one step. A
+    compiled network knows what runs each of its layers without one.
     """
+    if isinstance(net, _Compiled):
+        return {layer.name: Choice(layer.kernel, layer.declined) for layer in net.explain()}
     asked: dict[str, tuple[Neuron, Tensors | None, Tensor | None]] = {
         n: (neuron, None, None) for n, neuron in net.sites()
     }

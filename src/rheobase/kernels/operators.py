@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .fixed import Differentiable, Passes, dense
 
-SETS = ("plain", "AVX2", "AVX-512")
+SETS = ("plain", "AVX2", "AVX-512", "AVX-512 VNNI")
 
 
 def _load() -> str:
@@ -32,7 +32,7 @@ MISSING = _load()
 
 
 def instruction_set(name: str | None = None) -> str:
-    """The instructions in use, "plain", "AVX2" or "AVX-512"; `name` chooses less than the best, for tests."""
+    """The instructions in use, one of `SETS`; `name` chooses less than the best, for tests."""
     return SETS[torch.ops.rheobase.instruction_set(SETS.index(name) if name else -1)]
 
 
@@ -72,6 +72,7 @@ def _register() -> None:
     lib = torch.library
     lib.register_fake("rheobase::neuron", lambda *args: None)
     lib.register_fake("rheobase::event_conv", lambda *args: None)
+    lib.register_fake("rheobase::stage", lambda *args: None)
     lib.register_fake("rheobase::neuron_forward", _forward_fake)
     lib.register_fake("rheobase::neuron_backward", _backward_fake)
     lib.register_autograd("rheobase::neuron_forward", _backward, setup_context=_keep)

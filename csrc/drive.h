@@ -1,0 +1,156 @@
+// A stage for some images: the drives of a few output rows at all steps, while they are in the cache, then their neurons.
+
+// y = scale * x
+static inline void scaled(const int8_t* x, const float* scale, float* y, int64_t n) {
+  int64_t k = 0;
+  for (; k + W <= n; k += W) store(y + k, real(widened(x + k)) * load(scale + k));
+  for (; k < n; k++) y[k] = static_cast<float>(x[k]) * scale[k];
+}
+
+// y += x
+static inline void add(float* __restrict y, const float* __restrict x, int64_t n) {
+  for (int64_t k = 0; k < n; k++) y[k] += x[k];
+}
+
+// n values, again and again for `places`.
+static Aligned tiled(const float* values, int64_t n, int64_t places) {
+  Aligned row(n * places + W);
+  for (int64_t k = 0; k < places; k++) std::copy(values, values + n, row.data() + k * n);
+  return row;
+}
+
+static void identity(const Term& term, const Stage& stage, const int8_t* x, const float* scale, int64_t row, int64_t rows, float* y) {
+  const int64_t line = stage.out_w * stage.outputs, image = term.height * term.width * term.channels;
+  if (term.stride_w == 1 && term.channels == stage.outputs) {
+    for (int64_t t = 0; t < stage.steps; t++, x += image, y += rows * line)
+      for (int64_t h = 0; h < rows; h++) scaled(x + (row + h) * line, scale, y + h * line, line);
+    return;
+  }
+  for (int64_t t = 0; t < stage.steps; t++, x += image)
+    for (int64_t h = row; h < row + rows; h++)
+      for (int64_t w = 0; w < stage.out_w; w++, y += stage.outputs) {
+        const int8_t* from = x + (h * term.stride_h * term.width + w * term.stride_w) * term.channels;
+        const int64_t end = term.shift + term.channels;
+        std::fill(y, y + term.shift, 0.0f);
+        scaled(from, scale + term.shift, y + term.shift, term.channels);
+        std::fill(y + end, y + stage.outputs, 0.0f);
+      }
+}
+
+static void current(const Term& term, const Stage& stage, int64_t image, int64_t row, int64_t rows, float* y) {
+  const int64_t line = stage.out_w * stage.outputs;
+  const float* from = term.current + image * term.image_step + row * line;
+  for (int64_t t = 0; t < stage.steps; t++, y += rows * line) memcpy(y, from + t * term.time_step, rows * line * sizeof(float));
+}
+
+// A Spread for each neuron of some rows, which all are alike unless it is of every neuron.
+struct Rows {
+  Aligned held;
+  const float* whole = nullptr;
+
+  Rows(const Spread& spread, int64_t rows, int64_t out_w, int64_t outputs) {
+    if (spread.count == 1) held = tiled(spread.values, 1, rows * out_w * outputs);
+    else if (spread.count == outputs) held = tiled(spread.values, outputs, rows * out_w);
+    else whole = spread.values;
+  }
+  const float* from(int64_t begin) { return whole ? whole + begin : held.data(); }
+};
+
+struct Worker {
+  const Stage& stage;
+  int64_t together;  // output rows
+  std::vector<Padded> padded;
+  std::vector<Gathered> gathered;
+  std::vector<Aligned> scales, corrections;
+  Rows theta0, start;
+  Aligned drives, more;
+
+  explicit Worker(const Stage& stage)
+      : stage(stage), together(rows_of(stage)), padded(stage.terms.size()), gathered(stage.terms.size()),
+        theta0(stage.theta0, together, stage.out_w, stage.outputs), start(stage.start, together, stage.out_w, stage.outputs) {
+    const int64_t size = together * stage.steps * stage.out_w * stage.outputs + W;
+    drives = Aligned(size), more = Aligned(stage.terms.size() > 1 ? size : 0);
+    for (const Term& term : stage.terms)
+      scales.push_back(term.kind == IDENTITY ? tiled(term.scale, stage.outputs, stage.out_w) : Aligned());
+    for (int64_t t = 0; t < std::min(stage.steps, stage.corrected); t++)
+      corrections.push_back(tiled(stage.correction + t * stage.outputs, stage.outputs, stage.out_w));
+  }
+
+  // How many output rows are driven before their neurons fire: few, but where weights are many, rows that share them.
+  static int64_t rows_of(const Stage& stage) {
+    int64_t weights = 0;
+    for (const Term& term : stage.terms) weights += term.blocks * term.block_step;
+    const int64_t room = weights > 131072 ? 65536 : 6144, line = stage.steps * stage.out_w * stage.outputs;  // floats
+    return std::max<int64_t>(1, std::min<int64_t>(stage.out_h, room / line));
+  }
+
+  const int8_t* letters(const Term& term, int64_t image) const {
+    return term.x + image * stage.steps * term.height * term.width * term.channels;
+  }
+
+  void term(size_t k, int64_t image, int64_t row, int64_t rows, float* y) {
+    const Term& term = stage.terms[k];
+    switch (term.kind) {
+      case DENSE:
+        return term.flush < term.groups * term.kernel_h ? dense<true>(term, stage, padded[k], row, rows, y)
+                                                         : dense<false>(term, stage, padded[k], row, rows, y);
+      case IDENTITY: return identity(term, stage, letters(term, image), scales[k].data(), row, rows, y);
+      case CURRENT: return current(term, stage, image, row, rows, y);
+      default: return gathered[k].drive(term, stage, row, rows, y);
+    }
+  }
+
+  void fire(int64_t image, int64_t row, int64_t rows) {
+    const int64_t line = stage.out_w * stage.outputs, size = rows * line, begin = row * line, whole = stage.out_h * line;
+    NeuronRun run = stage.neurons;
+    run.xs = run.letters = drives.data();
+    run.stride = run.size = size;
+    run.v += image * whole + begin;
+    if (run.total) run.total += image * whole + begin;
+    if (run.sent) run.sent += image * whole + begin;
+    run.theta0 = theta0.from(begin), run.shared = stage.theta0.count == 1, run.period = size;
+    if (stage.start.values) {
+      memcpy(run.v, start.from(begin), size * sizeof(float));
+      if (run.total) memset(run.total, 0, size * sizeof(float));
+      if (run.sent) memset(run.sent, 0, size * sizeof(float));
+    }
+    run_neurons(run, 0, size);
+    int8_t* to = stage.letters + image * stage.steps * whole + begin;
+    const float *from = drives.data(), per_letter = stage.per_letter;
+    for (int64_t t = 0; t < stage.steps; t++, to += whole, from += size) {
+      int64_t k = 0;
+      for (; k + W <= size; k += W) narrow(to + k, load(from + k) * per_letter);
+      for (; k < size; k++) to[k] = static_cast<int8_t>(static_cast<int32_t>(from[k] * per_letter));
+    }
+  }
+
+  void image(int64_t image) {
+    for (size_t k = 0; k < stage.terms.size(); k++) {
+      const Term& term = stage.terms[k];
+      if (term.kind == DENSE) padded[k].fill(term, letters(term, image), stage.steps);
+      if (term.kind == EVENTS || term.kind == REAL_EVENTS) gathered[k].fill(term, letters(term, image), stage.steps);
+    }
+    const int64_t line = stage.steps * stage.out_w * stage.outputs;
+    for (int64_t row = 0; row < stage.out_h; row += together) {
+      const int64_t rows = std::min(together, stage.out_h - row), count = rows * line;
+      for (size_t k = 0; k < stage.terms.size(); k++) {
+        float* y = k ? more.data() : drives.data();
+        term(k, image, row, rows, y);
+        if (k) add(drives.data(), y, count);
+      }
+      correct(rows);
+      fire(image, row, rows);
+    }
+  }
+
+  void correct(int64_t rows) {
+    const int64_t line = stage.out_w * stage.outputs;
+    for (size_t t = 0; t < corrections.size(); t++)
+      for (int64_t h = 0; h < rows; h++) add(drives.data() + (t * rows + h) * line, corrections[t].data(), line);
+  }
+};
+
+static void run_stage(const Stage& stage, int64_t begin, int64_t end) {
+  Worker worker(stage);
+  for (int64_t image = begin; image < end; image++) worker.image(image);
+}

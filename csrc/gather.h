@@ -1,0 +1,183 @@
+// Convolution of letters that are mostly 0, as in `events.h`: each event adds its weights to the outputs that see it,
+// sums in registers while a row is walked from left to right. Sums are whole numbers of 16 bits, which the weights were
+// proved not to overflow, or floats.
+
+struct Whole {
+  typedef int8_t Weight;
+  typedef S Vector;
+  static constexpr int WIDTH = 2 * W;
+  static inline S once(const int8_t* w) { return doubled(w); }
+  static inline S times(const int8_t* w, int32_t a) { return doubled(w) * all(static_cast<int16_t>(a)); }
+  template <class Store>
+  static inline void write(float* y, S sum, const float* scale, const float* bias, Store put) {
+    put(y, real(half<0>(sum)) * load(scale) + load(bias));
+    put(y + W, real(half<1>(sum)) * load(scale + W) + load(bias + W));
+  }
+};
+
+struct Real {
+  typedef float Weight;
+  typedef F Vector;
+  static constexpr int WIDTH = W;
+  static inline F once(const float* w) { return load(w); }
+  static inline F times(const float* w, int32_t a) { return load(w) * all(static_cast<float>(a)); }
+  template <class Store>
+  static inline void write(float* y, F sum, const float*, const float* bias, Store put) {
+    put(y, sum + load(bias));
+  }
+};
+
+struct Lists {
+  std::vector<int32_t> values, weights, first;
+  int32_t n = 0;
+
+  void make(int64_t most, int64_t places) {
+    values.resize(most + 2 * W), weights.resize(most + 2 * W), first.resize(places + 1), n = 0;
+  }
+};
+
+struct Reached {
+  int32_t weights, first;  // as `Column`
+};
+
+// The events of one image and step, pixel after pixel.
+static void decode(const Term& term, const std::vector<Reached>& columns, const int8_t* x, Lists& out) {
+  out.make(term.height * term.width * term.taken, term.height * term.width);
+  const int32_t step = static_cast<int32_t>(term.most * term.block);
+  int32_t lane[W];
+  for (int k = 0; k < W; k++) lane[k] = k * step;
+  const I lanes = load(lane);
+  const int taken = static_cast<int>(term.taken);
+  int32_t *first = out.first.data(), n = 0;
+  x += term.first;
+  for (int64_t row = 0; row < term.height; row++)
+    for (int64_t w = 0; w < term.width; w++, x += term.channels) {
+      *first++ = n;
+      if (columns[w].weights < 0) continue;
+      for (int c = 0; c < taken; c += W) {
+        I letters;
+        if (c + W <= taken) letters = widened(x + c);
+        else {
+          int8_t rest[16] = {};
+          memcpy(rest, x + c, taken - c);
+          letters = widened(rest);
+        }
+        n += compress(letters, lanes + (c * step + columns[w].weights), &out.values[n], &out.weights[n]);
+      }
+    }
+  *first = n;
+}
+
+// For an output row and each input column the events of all kernel rows in one list.
+static void merge(const Term& term, const Lists& events, int64_t row, Lists& out) {
+  out.make(term.kernel_h * term.width * term.taken, term.width);
+  const int64_t top = row * term.stride_h - term.pad_h, above = std::max<int64_t>(0, -top);
+  const int64_t begin = (above + term.dilation_h - 1) / term.dilation_h;
+  const int64_t end = std::min(term.kernel_h, (term.height - top + term.dilation_h - 1) / term.dilation_h);
+  int32_t n = 0;
+  for (int64_t column = 0; column < term.width; column++) {
+    out.first[column] = n;
+    for (int64_t k = begin; k < end; k++) {
+      const int32_t* pixel = &events.first[(top + k * term.dilation_h) * term.width + column];
+      const int32_t from = pixel[0], count = pixel[1] - from, shift = static_cast<int32_t>(k * term.kernel_step);
+      for (int32_t e = 0; e < count; e += W) {
+        store(&out.values[n + e], load(&events.values[from + e]));
+        store(&out.weights[n + e], load(&events.weights[from + e]) + shift);
+      }
+      n += count;
+    }
+  }
+  out.first[term.width] = n;
+}
+
+// One output row of one block, from its merged events.
+template <class Number, int MOST, int VECTORS, bool WEIGHTED>
+static void gather(const Term& term, const Stage& stage, const Reached* columns, const Lists& events, int64_t block, float* y) {
+  typedef typename Number::Vector V;
+  constexpr int WIDTH = Number::WIDTH;
+  const auto* weights = static_cast<const typename Number::Weight*>(term.weights) + block * term.block_step;
+  const int64_t from = block * VECTORS * WIDTH;
+  const int here = static_cast<int>(std::min<int64_t>(VECTORS * WIDTH, stage.outputs - from));
+  const int32_t *values = events.values.data(), *places = events.weights.data(), *first = events.first.data();
+  V sum[MOST][VECTORS] = {};
+  int64_t at = columns[0].first, column = 0;
+  y += at * stage.outputs + from;
+  for (;; at++, y += stage.outputs) {
+    for (; column < term.width && columns[column].first == at; column++)
+      for (int32_t e = first[column]; e < first[column + 1]; e++) {
+        const auto* w = weights + places[e];
+#pragma GCC unroll 16
+        for (int j = 0; j < MOST; j++)
+#pragma GCC unroll 16
+          for (int v = 0; v < VECTORS; v++) {
+            const auto* here = w + (j * VECTORS + v) * WIDTH;
+            sum[j][v] += WEIGHTED ? Number::times(here, values[e]) : Number::once(here);
+          }
+      }
+    if (at >= 0) {
+      if (at >= stage.out_w) return;
+      const float *scale = term.scale + from, *bias = term.bias + from, *end = y + here;
+      if (here == VECTORS * WIDTH) {
+#pragma GCC unroll 16
+        for (int v = 0; v < VECTORS; v++)
+          Number::write(y + v * WIDTH, sum[0][v], scale + v * WIDTH, bias + v * WIDTH, [](float* to, F a) { store(to, a); });
+      } else {
+#pragma GCC unroll 16
+        for (int v = 0; v < VECTORS; v++)
+          Number::write(y + v * WIDTH, sum[0][v], scale + v * WIDTH, bias + v * WIDTH,
+                        [end](float* to, F a) { store(to, a, static_cast<int>(end - to)); });
+      }
+    }
+#pragma GCC unroll 16
+    for (int j = 0; j + 1 < MOST; j++)
+#pragma GCC unroll 16
+      for (int v = 0; v < VECTORS; v++) sum[j][v] = sum[j + 1][v];
+#pragma GCC unroll 16
+    for (int v = 0; v < VECTORS; v++) sum[MOST - 1][v] = V{};
+  }
+}
+
+typedef void (*Gather)(const Term&, const Stage&, const Reached*, const Lists&, int64_t, float*);
+
+template <class Number, int OUTPUTS, int MOST = 1>
+static Gather gather_of(const Term& term) {
+  constexpr int VECTORS = OUTPUTS / Number::WIDTH;
+  if constexpr (MOST <= 7) {
+    if (term.most != MOST) return gather_of<Number, OUTPUTS, MOST + 1>(term);
+    return term.weighted ? gather<Number, MOST, VECTORS, true> : gather<Number, MOST, VECTORS, false>;
+  }
+  return nullptr;
+}
+
+static Gather gather_of(const Term& term) {
+  if (term.kind == REAL_EVENTS) return gather_of<Real, 32>(term);
+  return term.block == 32 ? gather_of<Whole, 32>(term) : gather_of<Whole, 64>(term);
+}
+
+// The events of an image at every step, and of the output rows at hand.
+struct Gathered {
+  std::vector<Reached> columns;
+  std::vector<Lists> pixels, lines;
+
+  void fill(const Term& term, const int8_t* x, int64_t steps) {
+    columns.resize(term.width);
+    for (int64_t column = 0; column < term.width; column++) {
+      const int64_t right = column + term.pad_w, phase = right % term.stride_w;
+      columns[column] = {phase < term.kernel_w ? static_cast<int32_t>(phase * term.phase_step) : -1,
+                         static_cast<int32_t>(right / term.stride_w - (term.most - 1))};
+    }
+    pixels.resize(steps);
+    for (int64_t t = 0; t < steps; t++) decode(term, columns, x + t * term.height * term.width * term.channels, pixels[t]);
+  }
+
+  // The drives of the output rows from `first` on, as `dense` writes them.
+  void drive(const Term& term, const Stage& stage, int64_t first, int64_t rows, float* y) {
+    const Gather run = gather_of(term);
+    const int64_t count = stage.steps * rows;
+    if (static_cast<int64_t>(lines.size()) < count) lines.resize(count);
+    for (int64_t k = 0; k < count; k++) merge(term, pixels[k / rows], first + k % rows, lines[k]);
+    for (int64_t block = 0; block < term.blocks; block++)  // its weights stay in the cache
+      for (int64_t k = 0; k < count; k++)
+        run(term, stage, columns.data(), lines[k], block, y + k * stage.out_w * stage.outputs);
+  }
+};

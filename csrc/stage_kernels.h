@@ -1,0 +1,5 @@
+#include "lanes.h"
+#include "integers.h"
+#include "dense.h"
+#include "gather.h"
+#include "drive.h"

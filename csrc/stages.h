@@ -1,0 +1,52 @@
+// What a stage is asked: all that leads into one spiking layer, then its neurons, for T steps of one image after the other.
+#pragma once
+
+#include "kernels.h"
+
+enum Kind { DENSE, EVENTS, REAL_EVENTS, IDENTITY, CURRENT };
+
+// Something that drives the neurons [out_h, out_w, outputs] of a stage at every step. All maps are channels last.
+//
+// DENSE, EVENTS and REAL_EVENTS convolve letters: drive = scale * (sum of weights * letters) + bias. The letters are
+// x [images, steps, height, width, channels], of which the channels [first, first + taken) are read. DENSE has weights
+// int8 [block][kernel_h][group of 4][16 outputs][4]: a group is 4 letters of the kernel_w * taken ones of a kernel row,
+// the last filled up with 0. EVENTS has int8, REAL_EVENTS floats (with scales of 1), packed as in `EventConv`:
+// [block][kernel_h][phase][taken][most][`block` outputs]. IDENTITY passes the letters on, scaled: channel o of place
+// (h, w) hears channel o - shift of place (h, w) * stride. CURRENT is given as it is, floats [images, steps, ...] with
+// strides of their own.
+struct Term {
+  int kind;
+  const int8_t* x;
+  const float* current;
+  const void* weights;
+  const float *scale, *bias;  // one for each output
+  int64_t height, width, channels, first, taken;
+  int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h;
+  int64_t block, flush, zero, shift;  // flush: groups until sums of 16 bits are taken; zero: added to letters, no sign left
+  bool weighted;                      // letters other than 0 and 1
+  int64_t image_step, time_step;      // of a current
+  // Made of the above.
+  int64_t most, blocks, groups, phase_step, kernel_step, block_step;
+};
+
+// One number for all neurons, one for each output, or one for each neuron [out_h, out_w, outputs].
+struct Spread {
+  const float* values;
+  int64_t count;
+};
+
+struct Stage {
+  std::vector<Term> terms;
+  int64_t images, steps, out_h, out_w, outputs;
+  const float* correction;  // added at step t, [corrected, outputs]
+  int64_t corrected;
+  float per_letter;  // letters leave as whole multiples of the smallest: 1 / unit
+  int8_t* letters;
+  Spread theta0, start;  // start: of neurons at birth, whose memory is not read but made; null: they go on
+  NeuronRun neurons;     // of all images, where each image is a run of its own
+};
+
+// The sets of instructions in use, and the neurons in it: defined in ops.cpp.
+enum InstructionSet { PLAIN, AVX2, AVX512, VNNI };
+InstructionSet instructions();
+void run_neurons(const NeuronRun& run, int64_t begin, int64_t end);

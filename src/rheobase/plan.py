@@ -1,0 +1,128 @@
+"""Which nodes of a network become stages, with which kernels, and the weights as they round them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from . import ops
+from .graph import Node
+from .inputs import tensors
+from .kernels import stage
+from .network import SpikingNet
+from .rounding import Rounded, rounded
+from .spelling import Conv, Spelling, declines, drives, shortcut, spellings, synapse
+from .stages import Drive, Narrow, Pool, Reference, Stage, Step
+
+MOST_EVENTS = 0.3
+"""Up to which share of letters that are not 0 events with real weights are faster than a dense convolution."""
+
+
+class Plan:
+    """Which nodes become stages, with which kernels, and the weights as they round them."""
+
+    def __init__(self, net: SpikingNet, precision: str, rates: Mapping[str, float]) -> None:
+        self.net, self.graph, self.precision, self.rates = net, net.graph, precision, rates
+        self.spelled = spellings(net)
+        self.tensors = {name: dict(weights) for name, weights in self.graph.tensors.items()}
+        self.narrow: set[str] = set()
+
+    def steps(self) -> tuple[Step, ...]:
+        """The row of steps: only what the stages and the answer need."""
+        needed, row = set(tensors(self.graph.output)), []
+        stages = {node.name: self.stage(node) for node in self.graph.of(ops.Spike)}
+        for node in reversed(self.graph.nodes):
+            step = stages.get(node.name) or (self.other(node) if node.name in needed else None)
+            if step:
+                needed |= set(step.reads)
+                row.append(step)
+        return tuple(reversed(row))
+
+    def stage(self, node: Node) -> Step:
+        """A spiking layer."""
+        if why := declines(self.net, node, self.spelled):
+            return Reference(node, why)
+        names, sums = drives(self.graph, node.inputs[0])
+        found, inside = [], []
+        for name in names:
+            drive, nodes = self.drive(name)
+            found.append(drive)
+            inside += nodes
+        position = {n.name: k for k, n in enumerate(self.graph.nodes)}
+        inside = sorted({n.name: n for n in (*inside, *sums)}.values(), key=lambda n: position[n.name])
+        return Stage(node, tuple(found), tuple(inside))
+
+    def drive(self, name: str) -> tuple[Drive, tuple[Node, ...]]:
+        """One drive, and the nodes that it stands for."""
+        if name in self.graph.inputs:
+            return Drive(name, name, {"given": stage.current()}, "given"), ()
+        node = self.graph[name]
+        through = shortcut(self.graph, node, self.spelled)
+        if not isinstance(through, str):
+            scale = through.scale * self.spelled[through.read].unit
+            kernels = {"identity": stage.identity(scale, through.shift, through.stride)}
+            return Drive(name, through.read, kernels, "identity"), through.nodes
+        conv = synapse(self.graph, node, self.spelled)
+        if isinstance(conv, str):
+            return Drive(name, name, {"given": stage.current()}, "given", {"dense, events": conv}), ()
+        drive = self.whole(conv) if self.precision == "int8" else self.real(conv)
+        if drive.chosen == "given":
+            return drive, ()
+        flat = self.graph[node.inputs[0]]
+        return drive, (flat, node) if flat.name != conv.read else (node,)
+
+    def whole(self, conv: Conv) -> Drive:
+        """A drive with weights of 8 bits."""
+        name, spelled = conv.node.name, self.spelled[conv.read]
+        made = rounded(conv.weight * spelled.unit, conv.bias, spelled.low, spelled.high)
+        packed = conv.packed(made.whole, made.scale, made.bias, spelled)
+        kernels, declined = _taken({"dense": stage.dense(packed), "events": stage.sparse(packed)})
+        if not kernels:
+            return Drive(name, name, {"given": stage.current()}, "given", declined)
+        self.keep(conv, made, spelled)
+        exact = made.exact and math.frexp(spelled.unit)[0] == 0.5
+        chosen = next(iter(kernels))
+        return Drive(name, conv.read, kernels, chosen, declined, "int8", made.error, exact)
+
+    def keep(self, conv: Conv, made: Rounded, spelled: Spelling) -> None:
+        """The network has the weights as they were rounded."""
+        held = self.tensors[conv.node.name]
+        held["weight"] = (made.weight / spelled.unit).reshape(held["weight"].shape)
+        if "bias" in held:
+            held["bias"] = made.bias
+
+    def real(self, conv: Conv) -> Drive:
+        """A drive with weights of 16 or 32 bits."""
+        name, spelled, rate = conv.node.name, self.spelled[conv.read], self.rates[conv.read]
+        given = {"given": stage.current()}
+        if self.precision == "bf16":
+            self.narrow.add(name)
+            return Drive(
+                name, name, given, "given", {"dense, events": "their weights are not of 16 bits"}, "bf16", exact=False
+            )
+        if rate > MOST_EVENTS:
+            why = f"{rate:.0%} of the letters are not 0, more than {MOST_EVENTS:.0%}"
+            return Drive(name, name, given, "given", {"events": why}, "fp32")
+        weight = conv.weight.detach().float() * spelled.unit
+        bias = torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach().float()
+        packed = conv.packed(weight, torch.ones(len(weight)), bias, spelled)
+        kernels, declined = _taken({"real events": stage.sparse(packed)})
+        kernels = kernels or given
+        chosen = next(iter(kernels))
+        own = chosen == "given"
+        return Drive(name, name if own else conv.read, kernels, chosen, declined, "fp32", exact=own)
+
+    def other(self, node: Node) -> Step:
+        """A node outside of stages."""
+        if node.name in self.narrow:
+            return Narrow(node)
+        maps = isinstance(node.op, ops.AvgPool) and len(node.op.kernel) == 2
+        return Pool(node) if maps and node.name in self.spelled else Reference(node)
+
+
+def _taken(found: Mapping[str, stage.Packed | str]) -> tuple[dict[str, stage.Packed], dict[str, str]]:
+    """The kernels that take a drive, and why the others do not."""
+    taken = {name: terms for name, terms in found.items() if not isinstance(terms, str)}
+    return taken, {name: why for name, why in found.items() if isinstance(why, str)}

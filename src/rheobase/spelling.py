@@ -1,0 +1,181 @@
+"""Where letters travel in a network, and what of it is made of them: the spelling of each value, and its readers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import ops
+from .gate import Open, SentCharge
+from .graph import Graph, Node
+from .kernels import cpu
+from .kernels.stage import Convolution
+from .link import Rate
+from .network import SpikingNet
+
+
+class Spelling(NamedTuple):
+    """A value made of letters: whole multiples of `unit` from low to high."""
+
+    unit: float
+    low: int
+    high: int
+
+    @property
+    def bits(self) -> int:
+        """Of one letter."""
+        return math.ceil(math.log2(self.high - self.low + 1))
+
+
+def spellings(net: SpikingNet) -> dict[str, Spelling]:
+    """The nodes whose values are letters of one byte, and which."""
+    found: dict[str, Spelling] = {}
+    for node in net.graph_nodes:
+        op, read = node.op, [found.get(name) for name in node.inputs]
+        if isinstance(op, ops.Spike):
+            made = _alphabet(op)
+        elif isinstance(op, ops.AvgPool) and read[0] and not (any(op.padding) or op.ceil_mode):
+            count = math.prod(op.kernel)
+            made = Spelling(read[0].unit / count, read[0].low * count, read[0].high * count)
+        elif isinstance(op, (ops.Reshape, ops.Permute, ops.Slice, ops.Roll, ops.Flip, ops.Expand)) or (
+            (isinstance(op, ops.Pad) and op.mode == "constant")
+            or (isinstance(op, ops.Difference) and isinstance(op.op, ops.MaxPool))
+        ):
+            made = read[0]
+            if made and isinstance(op, ops.Difference):  # the maximum falls where it was before
+                made = made._replace(low=-max(made.high, -made.low), high=max(made.high, -made.low))
+        else:
+            made = None
+        if made and made.low >= -127 and made.high <= 127:
+            found[node.name] = made
+    return found
+
+
+def _alphabet(op: ops.Spike) -> Spelling | None:
+    """The letters of a neuron whose worth is folded into what reads them."""
+    alphabet, unit = op.neuron.alphabet, op.neuron.alphabet.unit
+    if not op.letters or op.block > 1 or op.neuron.threshold.graded or not isinstance(op.neuron.link, Rate):
+        return None
+    whole = all(height / unit == round(height / unit) for height in alphabet.heights)
+    if not whole or math.frexp(unit)[0] != 0.5:
+        return None
+    high = round(alphabet.ceiling / unit)
+    return Spelling(unit, -high if alphabet.signed else 0, high)
+
+
+def declines(net: SpikingNet, node: Node, spelled: Mapping[str, Spelling]) -> str:
+    """Why no stage runs a spiking layer, or an empty string if one does."""
+    op, tensors, rank = node.op, net.tensors(node.name), len(node.shape)
+    if why := cpu.declines(op.neuron):
+        return why
+    if node.name not in spelled:
+        return "its messages are no letters of one byte"
+    if not isinstance(op.neuron.gate, (Open, SentCharge)):
+        return f"it knows no {type(op.neuron.gate).__name__} gate"
+    if tensors.theta0.dtype != torch.float32 or tensors.theta0.device.type != "cpu":
+        return f"it runs float32 on the CPU, not {tensors.theta0.dtype} on {tensors.theta0.device.type}"
+    if rank not in (1, 3):
+        return f"it knows vectors and maps [C, H, W], not samples of {rank} axes"
+    if any(t.ndim > rank and t.shape[0] != 1 for t in (tensors.theta0, tensors.v0)):
+        return "its thresholds or starts differ from sample to sample"
+    bias = tensors.bias
+    if bias is not None and bias[0].numel() not in (1, node.shape[0]):
+        return "its correction differs from place to place"
+    return ""
+
+
+class Conv(NamedTuple):
+    """A synapse that a stage may take: the node, whose letters it reads, and itself as a 2-D convolution."""
+
+    node: Node
+    read: str
+    weight: Tensor
+    bias: Tensor | None
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation_h: int
+
+    def packed(self, weight: Tensor, scale: Tensor, bias: Tensor, spelled: Spelling) -> Convolution:
+        """With these weights."""
+        weight = weight.reshape(self.weight.shape)
+        return Convolution(weight, scale, bias, self.stride, self.padding, self.dilation_h, spelled.low, spelled.high)
+
+
+class Identity(NamedTuple):
+    """A shortcut that a stage may take: letters times a scale per channel, sliced and padded."""
+
+    nodes: tuple[Node, ...]
+    read: str
+    scale: Tensor
+    shift: int
+    stride: int
+
+
+def synapse(graph: Graph, node: Node, spelled: Mapping[str, Spelling]) -> Conv | str:
+    """The node as a convolution of letters, or why it is none."""
+    op, read = node.op, graph[node.inputs[0]] if node.inputs[0] not in graph.inputs else None
+    if not isinstance(op, (ops.Conv, ops.Linear)):
+        return f"{type(op).__name__} is no convolution and no linear layer"
+    if read is None or read.name not in spelled:
+        return "it reads no letters of one byte"
+    weights = graph.tensors[node.name]
+    weight, bias = weights["weight"], weights.get("bias")
+    if isinstance(op, ops.Linear):
+        if len(node.shape) != 1:
+            return "a linear layer over one axis of several"
+        if isinstance(read.op, ops.Reshape) and len(graph.shapes[read.inputs[0]]) == 3:
+            weight = weight.reshape(len(weight), *graph.shapes[read.inputs[0]])
+            return Conv(node, read.inputs[0], weight, bias, (1, 1), (0, 0), 1)
+        return Conv(node, read.name, weight[:, :, None, None], bias, (1, 1), (0, 0), 1)
+    if weight.ndim != 4:
+        return "no convolution of maps"
+    if op.groups > 1:
+        return f"a convolution of {op.groups} groups"
+    if isinstance(op.padding, str) or op.dilation[1] != 1:
+        return "a padding by name or dilated columns"
+    return Conv(node, read.name, weight, bias, _two(op.stride), _two(op.padding), op.dilation[0])
+
+
+def shortcut(graph: Graph, node: Node, spelled: Mapping[str, Spelling]) -> Identity | str:
+    """The node as letters that pass on, or why they do not."""
+    nodes, shift, stride, at = [node], 0, 1, node.inputs[0]
+    if not isinstance(node.op, ops.Scale) or at in graph.inputs:
+        return "no scale of letters"
+    source = graph[at]
+    if isinstance(source.op, ops.Pad) and len(source.op.pad) == 6 and not any(source.op.pad[:4]):
+        shift, at = source.op.pad[4], source.inputs[0]
+        nodes.append(source)
+        source = graph[at] if at not in graph.inputs else source
+    if isinstance(source.op, ops.Slice) and len(node.shape) == 3:
+        steps = [part[2] or 1 for part in source.op.parts[-2:]]
+        plain = all(part[:2] == (None, None) for part in source.op.parts) and steps[0] == steps[1]
+        if not plain or any((part[2] or 1) != 1 for part in source.op.parts[:-2]):
+            return "a slice that is more than every n-th place"
+        stride, at = steps[0], source.inputs[0]
+        nodes.append(source)
+    if at not in spelled or len(graph.shapes[at]) not in (1, 3):
+        return "it reads no letters of one byte"
+    channels = node.shape[0]
+    scale = graph.tensors[node.name]["scale"].detach().float().expand(node.shape).reshape(channels, -1)
+    if not bool((scale == scale[:, :1]).all()):
+        return "its scale differs from place to place"
+    if shift < 0 or shift + graph.shapes[at][0] > channels:
+        return "it cuts channels off"
+    return Identity(tuple(reversed(nodes)), at, scale[:, 0], shift, stride)
+
+
+def _two(numbers: tuple[int, ...]) -> tuple[int, int]:
+    return numbers[0], numbers[1]
+
+
+def drives(graph: Graph, name: str) -> tuple[list[str], list[Node]]:
+    """What is added up to the drive `name`, in order, and the sums on the way."""
+    node = graph[name] if name not in graph.inputs else None
+    if node is None or not isinstance(node.op, ops.Add) or any(graph.shapes[n] != node.shape for n in node.inputs):
+        return [name], []
+    first, sums = drives(graph, node.inputs[0])
+    return [*first, *node.inputs[1:]], [*sums, node]

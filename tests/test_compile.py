@@ -1,0 +1,301 @@
+"""A compiled network is the network behind it: same spikes, answers, state, curve; what no kernel takes is named."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import rheobase as rb
+from rheobase import data, kernels
+from rheobase.compile import CompiledNet, deployed
+from rheobase.gate import Wait
+from rheobase.kernels import cpu
+from rheobase.membrane import Membrane
+from rheobase.nets import Plain
+from rheobase.nets.cifar_resnet import cifar_resnet20
+from rheobase.stages import Stage
+from rheobase.state import State
+
+pytestmark = pytest.mark.skipif(bool(cpu.MISSING), reason=cpu.MISSING)
+SHAPE = (3, 12, 12)
+
+
+class Residual(nn.Module):
+    """Both shortcuts: an identity that is sliced and padded, and a convolution of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.first = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.down, self.across = nn.Conv2d(8, 12, 3, 2, 1), nn.Conv2d(12, 12, 3, padding=1)
+        self.last, self.short = nn.Conv2d(12, 20, 3, 2, 1), nn.Conv2d(12, 20, 1, 2)
+        self.readout = nn.Linear(20, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        x = F.relu(self.first(x) + x)
+        x = F.relu(self.down(x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2)))
+        x = F.relu(self.across(x) + x)
+        x = F.relu(self.last(x) + self.short(x))
+        return self.readout(x.mean((2, 3)))
+
+
+def plain(layers: str) -> Callable[[], nn.Module]:
+    return lambda: Plain(layers=layers, norm=False).made(SHAPE, 5, nn.ReLU)
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "pools": plain("16C3-P2-24C3-20C5-P2-40-30"),
+    "maximum": plain("8C3-M2-40C3-M2-20"),
+    "residual": Residual,
+    "layers": plain("33-20-17"),
+}
+METHODS = {
+    "binary": rb.methods.opi(),
+    "ternary": rb.methods.best(4, 1),
+    "burst": rb.methods.burst(3),
+    "letters": rb.methods.best(4, 15),
+    "dtif, not graded": rb.Method(threshold=rb.DTIF(graded=False), alphabet=rb.burst(3)),
+    "hard reset": rb.Method(reset=rb.ToValue(0.0)),
+    "rehearsed": rb.methods.cos(),
+}
+
+
+def converted(name: str, method: rb.Method, seed: int = 0) -> tuple[rb.SpikingNet, Tensor]:
+    torch.manual_seed(seed)
+    ann, x = NETS[name]().eval(), torch.randn(6, *SHAPE)
+    return rb.convert(ann, method, [x])[0], x
+
+
+def same_state(a: State, b: State) -> None:
+    """Bit for bit."""
+    assert a.t == b.t
+    assert torch.equal(a.total, b.total)
+    assert set(a.memory) == set(b.memory)
+    for name, m in a.memory.items():
+        if isinstance(m, Membrane):
+            other = b.memory[name]
+            assert torch.equal(m.v, other.v), name
+            assert m.t == other.t
+            assert all(torch.equal(x, y) for x, y in zip(m.gate, other.gate, strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NETS)
+def test_int8_is_the_network_with_rounded_weights_bit_for_bit(name, method):
+    net, x = converted(name, METHODS[method])
+    fast = rb.compile(net, x)
+    assert any("dense" in layer.kernel or "events" in layer.kernel for layer in fast.explain())
+    assert all(layer.exact for layer in fast.explain())
+    with torch.no_grad():
+        ys, state = fast(rb.constant(x, 6))
+        expected, other = fast.net(rb.constant(x, 6))
+    assert torch.equal(ys, expected)
+    same_state(state, other)
+
+
+@pytest.mark.parametrize("kernel", ["dense", "events"])
+def test_either_kernel_gives_the_same_bits(kernel):
+    net, x = converted("residual", METHODS["ternary"])
+    fast = rb.compile(net, x)
+    fixed = []
+    for step in fast.steps:
+        if isinstance(step, Stage):
+            own = (replace(drive, chosen=kernel) if kernel in drive.kernels else drive for drive in step.drives)
+            fixed.append(replace(step, drives=tuple(own)))
+        else:
+            fixed.append(step)
+    forced = CompiledNet(fast.net, tuple(fixed), fast.rates)
+    assert any(kernel in layer.kernel for layer in forced.explain())
+    assert torch.equal(forced(rb.constant(x, 6))[0], fast(rb.constant(x, 6))[0])
+
+
+@pytest.mark.parametrize("name", ["maximum", "residual"])
+def test_a_run_may_move_between_both_networks(name):
+    net, x = converted(name, METHODS["letters"])
+    fast = rb.compile(net, x)
+    whole, end = fast(rb.constant(x, 7))
+    for first, second in itertools.product((fast, fast.net), repeat=2):
+        with torch.no_grad():
+            ys, state = first(rb.constant(x, 3))
+            more, after = second(rb.constant(x, 4), state)
+        assert torch.equal(torch.cat([ys, more]), whole)
+        same_state(after, end)
+    kept = {name: m.v.clone() for name, m in end.memory.items() if isinstance(m, Membrane)}
+    fast(rb.constant(x, 2), end)
+    assert all(torch.equal(end.memory[name].v, v) for name, v in kept.items())
+
+
+def test_input_that_changes_in_time():
+    net, x = converted("pools", METHODS["ternary"])
+    fast, xs = rb.compile(net, x), torch.randn(4, 3, *SHAPE)
+    with torch.no_grad():
+        assert torch.equal(fast(xs)[0], fast.net(xs)[0])
+
+
+def test_the_rounded_network_is_near_the_source():
+    net, x = converted("residual", rb.methods.best(4, 15))
+    fast = rb.compile(net, x)
+    assert 0 < max(layer.error for layer in fast.explain()) < 0.02
+    with torch.no_grad():
+        a, b = fast(rb.constant(x, 16))[0][-1], net(rb.constant(x, 16))[0][-1]
+    assert float((a - b).norm() / b.norm()) < 0.05
+
+
+def test_curve_prediction_and_exits_are_those_of_the_network():
+    net, x = converted("residual", METHODS["ternary"])
+    fast, y = rb.compile(net, x), torch.arange(6) % 5
+    ours, theirs = (rb.evaluate(each, [(x, y)], steps=6).to_json() for each in (fast, fast.net))
+    assert {k: v for k, v in ours.items() if k != "provenance"} == {
+        k: v for k, v in theirs.items() if k != "provenance"
+    }
+    assert ours["provenance"]["precision"] == "int8"
+    a, b = (rb.predict(each, x, 6, rb.EarlyExit(0.255)) for each in (fast, fast.net))
+    assert torch.equal(a.ys, b.ys)
+    assert torch.equal(a.steps, b.steps)
+    assert len(set(a.steps.tolist())) > 1
+    pieces = torch.cat(list(fast.present(x, 6, chunk=2)))
+    assert torch.equal(pieces, fast(rb.constant(x, 6))[0])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", NETS)
+def test_other_precisions_on_weights_that_do_not_round(name, precision):
+    """Dyadic weights, inputs and thresholds: every precision and kernel gives the bits of the network."""
+    torch.manual_seed(1)
+    ann = NETS[name]().eval()
+    for p in ann.parameters():
+        p.data = torch.round(p.data * 64).clamp(-8, 8) / 64
+    x = torch.round(torch.rand(4, *SHAPE) * 4) / 4
+    net, _ = rb.convert(ann, rb.Method(scale=rb.Given(2.0), initial=rb.Half()), [x])
+    fast = rb.compile(net, x, precision)
+    kinds = {layer.kernel for layer in fast.explain()}
+    assert any("real events" in kind for kind in kinds) if precision == "fp32" else "narrow" in kinds
+    with torch.no_grad():
+        (ys, state), (expected, other) = fast(rb.constant(x, 5)), net(rb.constant(x, 5))
+    assert torch.allclose(ys, expected, atol=1e-5)
+    for name, m in state.memory.items():
+        if isinstance(m, Membrane):
+            assert torch.equal(m.v, other.memory[name].v) if precision == "fp32" else True
+
+
+def test_trained_networks_are_folded_first():
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), rb.MultiThresholdLIF(levels=3, leak=0.5),
+        nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), rb.LIF(), nn.Flatten(), nn.Linear(8 * 144, 5),
+    )  # fmt: skip
+    x = torch.randn(6, *SHAPE)
+    net = rb.spiking(module.eval(), x)
+    fast = rb.compile(net, x)
+    assert deployed(fast.net) is fast.net
+    assert sum("dense" in layer.kernel or "events" in layer.kernel for layer in fast.explain()) == 1
+    with torch.no_grad():
+        assert torch.equal(fast(rb.constant(x, 4))[0], fast.net(rb.constant(x, 4))[0])
+
+
+REFUSED = {
+    "graded": (plain("8C3-8C3"), rb.methods.dtif(), "no letters of one byte"),
+    "powers of two": (plain("8C3-8C3"), rb.methods.mth(), "whole letters only"),
+    "confidence": (plain("8C3-8C3"), rb.Method(gate=rb.SpikeConfidence(last_only=False)), "no SpikeConfidence gate"),
+    "waiting": (plain("8C3-8C3"), rb.methods.wait(4), "no Wait gate"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_stage_takes_runs_by_reference_and_is_named(name):
+    made, method, why = REFUSED[name]
+    torch.manual_seed(0)
+    x = torch.randn(4, *SHAPE)
+    net, _ = rb.convert(made().eval(), method, [x])
+    fast = rb.compile(net, x)
+    answers = kernels.explain(fast)
+    for layer, neuron in net.sites():
+        assert answers[layer].kernel == "reference"
+        assert why in answers[layer].declined["stage"]
+        assert isinstance(neuron.gate, Wait) == bool(fast.waiting)
+    with torch.no_grad():
+        assert torch.equal(fast(rb.constant(x, 4))[0], net(rb.constant(x, 4))[0])
+
+
+def test_a_grouped_convolution_is_named_and_its_neurons_are_a_stage():
+    torch.manual_seed(0)
+    ann = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(256, 5),
+    )  # fmt: skip
+    x = torch.randn(4, *SHAPE)
+    net, _ = rb.convert(ann.eval(), rb.methods.opi(), [x])
+    fast = rb.compile(net, x)
+    layers = {layer.name: layer for layer in fast.explain()}
+    assert layers["2"].kernel == "reference"
+    assert layers["3"].kernel == "given"
+    assert "8 groups" in next(iter(layers["3"].declined.values()))
+    assert layers["5"].weights == "int8"
+    with torch.no_grad():
+        assert torch.equal(fast(rb.constant(x, 4))[0], fast.net(rb.constant(x, 4))[0])
+
+
+def test_without_the_kernels_all_runs_by_reference(monkeypatch):
+    net, x = converted("residual", METHODS["binary"])
+    monkeypatch.setattr(cpu, "MISSING", "not built")
+    fast = rb.compile(net, x)
+    assert {layer.kernel for layer in fast.explain()} == {"reference"}
+    assert all(
+        choice.declined["stage"] == "not built" for n, choice in kernels.explain(fast).items() if n in dict(net.sites())
+    )
+    assert torch.equal(fast(rb.constant(x, 3))[0], net(rb.constant(x, 3))[0])
+
+
+def test_explain_and_print():
+    net, x = converted("residual", METHODS["ternary"])
+    fast = rb.compile(net, x)
+    for layer in fast.explain():
+        assert math.isnan(layer.rate) or 0 <= layer.rate <= 1
+        assert ("int8" in layer.weights) == (layer.error > 0)
+        assert layer.name in str(fast)
+    last = fast.explain()[-3]
+    assert last.weights == "int8 + int8"
+    assert any("ms on the example" in why for why in last.declined.values())
+
+
+def test_errors():
+    net, x = converted("residual", METHODS["binary"])
+    with pytest.raises(rb.SpecError, match="unknown precision 'int4'"):
+        rb.compile(net, x, "int4")
+    with pytest.raises(rb.InputError, match="the example input is"):
+        rb.compile(net, x[:, :2])
+    with pytest.raises(rb.InputError, match="float64"):
+        rb.compile(net, x.double())
+    fast = rb.compile(net, x)
+    other, _ = converted("pools", METHODS["binary"])
+    _, state = rb.compile(other, x)(rb.constant(x, 2))
+    for each in (fast, net):
+        with pytest.raises(rb.InputError, match="another network"):
+            each(rb.constant(x, 2), state)
+    with pytest.raises(rb.InputError, match="no time axis"):
+        fast(x)
+
+
+@pytest.mark.slow
+def test_a_published_network_keeps_its_accuracy_in_8_bits():
+    """ResNet-20 of CIFAR-10, 1,000 test images, T = 8: within 0.3 points of float32."""
+    try:
+        (train, _), (x, y) = data.cifar10("train", limit=256), data.cifar10("test", limit=1000)
+        weights = data.pretrained("cifar10_resnet20")
+    except rb.FileError as error:
+        pytest.skip(str(error))
+    ann = cifar_resnet20()
+    ann.load_state_dict(weights)
+    snn, _ = rb.convert(ann.eval(), rb.methods.best(8, 1), list(train.split(128)))
+    fast = rb.compile(snn, x[:8])
+    assert all(layer.exact for layer in fast.explain())
+    batches = list(zip(x.split(100), y.split(100), strict=True))
+    accuracy = [rb.evaluate(net, batches, steps=8).accuracy[-1] for net in (fast, snn)]
+    assert abs(accuracy[0] - accuracy[1]) <= 0.003
