@@ -13,7 +13,7 @@ from . import ops
 from .gate import Open, SentCharge
 from .graph import Graph, Node
 from .kernels import cpu
-from .kernels.stage import Convolution, maps
+from .kernels.stage import Convolution, maps, of_places
 from .link import Rate
 from .network import SpikingNet
 
@@ -48,13 +48,21 @@ def spellings(net: SpikingNet) -> dict[str, Spelling]:
             made = read[0]
             if made and isinstance(op, ops.Difference):  # the maximum falls where it was before
                 made = made._replace(low=-max(made.high, -made.low), high=max(made.high, -made.low))
-        elif isinstance(op, ops.Concat) and all(read) and len({part.unit for part in read if part}) == 1:
-            made = Spelling(read[0].unit, min(part.low for part in read), max(part.high for part in read))
+        elif isinstance(op, ops.Concat):
+            made = _joined(read)
         else:
             made = None
         if made and made.low >= -127 and made.high <= 127:
             found[node.name] = made
     return found
+
+
+def _joined(read: list[Spelling | None]) -> Spelling | None:
+    """Letters of one unit side by side."""
+    parts = [part for part in read if part]
+    if len(parts) < len(read) or len({part.unit for part in parts}) > 1:
+        return None
+    return Spelling(parts[0].unit, min(part.low for part in parts), max(part.high for part in parts))
 
 
 def _alphabet(op: ops.Spike) -> Spelling | None:
@@ -84,7 +92,7 @@ def declines(net: SpikingNet, node: Node, spelled: Mapping[str, Spelling]) -> st
         return f"it knows vectors and maps [C, L] or [C, H, W], not samples of {rank} axes"
     if any(t.ndim > rank and t.shape[0] != 1 for t in (tensors.theta0, tensors.v0)):
         return "its thresholds or starts differ from sample to sample"
-    if tensors.bias is not None and not _alike(tensors.bias.expand(len(tensors.bias), *node.shape).flatten(0, 1)):
+    if tensors.bias is not None and not _alike(of_places(tensors.bias, node.shape).flatten(0, 1)):
         return "its correction differs from place to place"
     return ""
 

@@ -284,4 +284,10 @@ def _spread(values: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _rows(bias: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The correction of each step `[steps, C]`."""
-    return bias.detach().float().expand(len(bias), *shape).reshape(len(bias), shape[0], -1)[:, :, 0].contiguous()
+    return of_places(bias.detach().float(), shape)[:, :, 0].contiguous()
+
+
+def of_places(bias: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A correction, that broadcasts against a layer of that shape at each step, as `[steps, C, places]`."""
+    rows = bias.reshape(len(bias), *(1,) * (len(shape) + 1 - bias.ndim), *bias.shape[1:])
+    return rows.expand(len(bias), *shape).reshape(len(bias), shape[0], -1)
