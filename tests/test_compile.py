@@ -276,6 +276,14 @@ def test_without_the_kernels_all_runs_by_reference(monkeypatch):
     assert torch.equal(fast(rb.constant(x, 3))[0], net(rb.constant(x, 3))[0])
 
 
+def test_a_lowered_network_runs_by_reference():
+    net, x = converted("layers", METHODS["burst"])
+    lowered = rb.lower(net)
+    fast = rb.compile(lowered, x, steps=2)
+    assert {kernels.explain(fast)[name].kernel for name, _ in net.sites()} == {"reference"}
+    assert torch.equal(fast(rb.constant(x, 6))[0], lowered(rb.constant(x, 6))[0])
+
+
 def test_explain_and_print():
     net, x = converted("residual", METHODS["ternary"])
     fast = rb.compile(net, x)
