@@ -1,10 +1,14 @@
 // A stage for some images: the drives of a few output rows at all steps, while they are in the cache, then their neurons.
 
-// y = scale * x
+// y = scale * x, or y += scale * x
+template <bool MORE>
 static inline void scaled(const int8_t* x, const float* scale, float* y, int64_t n) {
   int64_t k = 0;
-  for (; k + W <= n; k += W) store(y + k, real(widened(x + k)) * load(scale + k));
-  for (; k < n; k++) y[k] = static_cast<float>(x[k]) * scale[k];
+  for (; k + W <= n; k += W) {
+    const F a = real(widened(x + k)) * load(scale + k);
+    store(y + k, MORE ? load(y + k) + a : a);
+  }
+  for (; k < n; k++) y[k] = (MORE ? y[k] : 0.0f) + static_cast<float>(x[k]) * scale[k];
 }
 
 // y += x
@@ -19,11 +23,12 @@ static Aligned tiled(const float* values, int64_t n, int64_t places) {
   return row;
 }
 
+template <bool MORE>
 static void identity(const Term& term, const Stage& stage, const int8_t* x, const float* scale, int64_t row, int64_t rows, float* y) {
   const int64_t line = stage.out_w * stage.outputs, image = term.height * term.width * term.channels;
   if (term.stride_w == 1 && term.channels == stage.outputs) {
     for (int64_t t = 0; t < stage.steps; t++, x += image, y += rows * line)
-      for (int64_t h = 0; h < rows; h++) scaled(x + (row + h) * line, scale, y + h * line, line);
+      for (int64_t h = 0; h < rows; h++) scaled<MORE>(x + (row + h) * line, scale, y + h * line, line);
     return;
   }
   for (int64_t t = 0; t < stage.steps; t++, x += image)
@@ -31,9 +36,8 @@ static void identity(const Term& term, const Stage& stage, const int8_t* x, cons
       for (int64_t w = 0; w < stage.out_w; w++, y += stage.outputs) {
         const int8_t* from = x + (h * term.stride_h * term.width + w * term.stride_w) * term.channels;
         const int64_t end = term.shift + term.channels;
-        std::fill(y, y + term.shift, 0.0f);
-        scaled(from, scale + term.shift, y + term.shift, term.channels);
-        std::fill(y + end, y + stage.outputs, 0.0f);
+        if (!MORE) std::fill(y, y + term.shift, 0.0f), std::fill(y + end, y + stage.outputs, 0.0f);
+        scaled<MORE>(from, scale + term.shift, y + term.shift, term.channels);
       }
 }
 
@@ -94,7 +98,7 @@ struct Worker {
       case DENSE:
         return term.flush < term.groups * term.kernel_h ? dense<true>(term, stage, padded[k], row, rows, y)
                                                          : dense<false>(term, stage, padded[k], row, rows, y);
-      case IDENTITY: return identity(term, stage, letters(term, image), scales[k].data(), row, rows, y);
+      case IDENTITY: return identity<false>(term, stage, letters(term, image), scales[k].data(), row, rows, y);
       case CURRENT: return current(term, stage, image, row, rows, y);
       default: return gathered[k].drive(term, stage, row, rows, y);
     }
@@ -134,9 +138,12 @@ struct Worker {
     for (int64_t row = 0; row < stage.out_h; row += together) {
       const int64_t rows = std::min(together, stage.out_h - row), count = rows * line;
       for (size_t k = 0; k < stage.terms.size(); k++) {
-        float* y = k ? more.data() : drives.data();
-        term(k, image, row, rows, y);
-        if (k) add(drives.data(), y, count);
+        const Term& own = stage.terms[k];
+        if (k && own.kind == IDENTITY)
+          identity<true>(own, stage, letters(own, image), scales[k].data(), row, rows, drives.data());
+        else
+          term(k, image, row, rows, k ? more.data() : drives.data());
+        if (k && own.kind != IDENTITY) add(drives.data(), more.data(), count);
       }
       correct(rows);
       fire(image, row, rows);

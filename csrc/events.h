@@ -76,7 +76,7 @@ static void gather(const EventConv& conv, const Column* columns, const Events& e
   F sum[MOST][VECTORS];
   for (int j = 0; j < MOST; j++)
     for (int v = 0; v < VECTORS; v++) sum[j][v] = load(bias + v * W);
-  int64_t at = columns[0].first, column = 0;
+  int64_t at = std::min(0, columns[0].first), column = 0;
   y += at * outputs;
   for (;; at++, y += outputs) {  // outputs from left to right, each after the last column it sees
     for (; column < width && columns[column].first == at; column++)

@@ -100,7 +100,7 @@ static void gather(const Term& term, const Stage& stage, const Reached* columns,
   const int here = static_cast<int>(std::min<int64_t>(VECTORS * WIDTH, stage.outputs - from));
   const int32_t *values = events.values.data(), *places = events.weights.data(), *first = events.first.data();
   V sum[MOST][VECTORS] = {};
-  int64_t at = columns[0].first, column = 0;
+  int64_t at = std::min(0, columns[0].first), column = 0;
   y += at * stage.outputs + from;
   for (;; at++, y += stage.outputs) {
     for (; column < term.width && columns[column].first == at; column++)

@@ -46,6 +46,27 @@ class Residual(nn.Module):
         return self.readout(x.mean((2, 3)))
 
 
+class Joined(nn.Module):
+    """Two branches side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.wide, self.narrow = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 3, padding=1), nn.Conv2d(8, 9, 1)
+        self.both, self.readout = nn.Conv2d(15, 10, 3, 2), nn.Linear(10, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        x = torch.cat([F.relu(self.wide(x)), F.relu(self.narrow(x))], 1)
+        return self.readout(F.relu(self.both(x)).mean((2, 3)))
+
+
+def row() -> nn.Module:
+    """Convolutions in one dimension, over rows of an image."""
+    convolutions = [nn.Conv1d(36, 8, 3, 2, 1), nn.ReLU(), nn.Conv1d(8, 12, 3, padding=1), nn.ReLU(), nn.AvgPool1d(2)]
+    last = [nn.Conv1d(12, 20, 3, 1, 2), nn.ReLU(), nn.Flatten(), nn.Linear(100, 9), nn.ReLU(), nn.Linear(9, 5)]
+    return nn.Sequential(nn.Flatten(1, 2), *convolutions, *last)
+
+
 def plain(layers: str) -> Callable[[], nn.Module]:
     return lambda: Plain(layers=layers, norm=False).made(SHAPE, 5, nn.ReLU)
 
@@ -55,6 +76,8 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "maximum": plain("8C3-M2-40C3-M2-20"),
     "residual": Residual,
     "layers": plain("33-20-17"),
+    "joined": Joined,
+    "row": row,
 }
 METHODS = {
     "binary": rb.methods.opi(),
@@ -251,6 +274,14 @@ def test_without_the_kernels_all_runs_by_reference(monkeypatch):
         choice.declined["stage"] == "not built" for n, choice in kernels.explain(fast).items() if n in dict(net.sites())
     )
     assert torch.equal(fast(rb.constant(x, 3))[0], net(rb.constant(x, 3))[0])
+
+
+def test_a_lowered_network_runs_by_reference():
+    net, x = converted("layers", METHODS["burst"])
+    lowered = rb.lower(net)
+    fast = rb.compile(lowered, x, steps=2)
+    assert {kernels.explain(fast)[name].kernel for name, _ in net.sites()} == {"reference"}
+    assert torch.equal(fast(rb.constant(x, 6))[0], lowered(rb.constant(x, 6))[0])
 
 
 def test_explain_and_print():

@@ -418,3 +418,12 @@ def test_the_threshold_at_rest_is_what_half_halves(gain):
         assert torch.equal(rest(Neuron(threshold=rule), theta0), theta0)
     assert torch.equal(rb.Half().fit(theta0, (2,), torch.Generator()), theta0 / 2)
     assert torch.equal(rb.Zero().fit(theta0, (2,), torch.Generator()), torch.zeros(2))
+
+
+def test_a_correction_of_the_last_axis_belongs_to_its_step():
+    """A bias `[steps, C]` of a layer `[L, C]` is added by step and channel, however many samples there are."""
+    t = Tensors(torch.tensor(1.0), torch.tensor(0.0), bias=torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    for samples in (1, 2, 3):
+        got = t.corrected(torch.zeros(3, samples, 5, 2), torch.tensor(0))
+        assert torch.equal(got[:, 0, 0], torch.tensor([[1.0, 2.0], [3.0, 4.0], [0.0, 0.0]]))
+        assert torch.equal(got, got[:, :1, :1].expand(got.shape))

@@ -92,7 +92,8 @@ class CompiledNet(nn.Module):
 
     def tuned(self, example: Any, steps: int) -> CompiledNet:
         """The same with, for every drive, the kernel that is fastest on `example` `[N, ...]`."""
-        on = self._run(named(each(lambda part: constant(part, steps), example), list(self.net.inputs)), None, None)
+        xs = each(lambda part: constant(part, steps * self.net.block), example)
+        on = self._run(named(xs, list(self.net.inputs)), None, None)
         found = []
         for step, done in zip(self.steps, self._spent, strict=True):
             found.append(_fastest(step, on) if isinstance(step, Stage) else step)

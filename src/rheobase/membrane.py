@@ -30,7 +30,8 @@ class Tensors(NamedTuple):
         """Drives `[T, N, ...]` of the steps from t on, with the bias of their steps."""
         if self.bias is None or int(t) >= len(self.bias):
             return xs
-        rows = self.bias[int(t) : int(t) + len(xs)].to(xs.dtype).unsqueeze(1)
+        rows = self.bias[int(t) : int(t) + len(xs)].to(xs.dtype)
+        rows = rows.reshape(len(rows), *(1,) * (xs.ndim - rows.ndim), *rows.shape[1:])
         if len(rows) == len(xs):
             return xs + rows
         return torch.cat([xs[: len(rows)] + rows, xs[len(rows) :]])

@@ -277,13 +277,14 @@ class SpikingNet(nn.Module):
         """Refuse the state of another network."""
         shapes = {node.name: node.shape for node in self.graph_nodes if isinstance(node.op, STATEFUL)}
         found = {name: m.v.shape[1:] if isinstance(m, Membrane) else None for name, m in state.memory.items()}
-        for name, shape in found.items():
-            if name not in shapes or (shape is not None and shape != shapes[name]):
-                raise InputError(
-                    f"the state remembers {name!r}" + (f" of {tuple(shape)}" if shape is not None else ""),
-                    why="it is the state of another network",
-                    instead="net(xs) starts new samples",
-                )
+        wrong = [n for n, shape in found.items() if n not in shapes or (shape is not None and shape != shapes[n])]
+        wrong += [name for name, _ in self.sites() if state.t and name not in found]
+        if wrong:
+            raise InputError(
+                f"the state does not fit at {wrong[0]!r}",
+                why="it is the state of another network",
+                instead="net(xs) starts new samples",
+            )
 
     def embeds(self, name: str) -> bool:
         """Whether an input is of whole numbers, that an embedding looks up."""

@@ -13,7 +13,7 @@ from . import ops
 from .gate import Open, SentCharge
 from .graph import Graph, Node
 from .kernels import cpu
-from .kernels.stage import Convolution
+from .kernels.stage import Convolution, maps, of_places
 from .link import Rate
 from .network import SpikingNet
 
@@ -48,11 +48,21 @@ def spellings(net: SpikingNet) -> dict[str, Spelling]:
             made = read[0]
             if made and isinstance(op, ops.Difference):  # the maximum falls where it was before
                 made = made._replace(low=-max(made.high, -made.low), high=max(made.high, -made.low))
+        elif isinstance(op, ops.Concat):
+            made = _joined(read)
         else:
             made = None
         if made and made.low >= -127 and made.high <= 127:
             found[node.name] = made
     return found
+
+
+def _joined(read: list[Spelling | None]) -> Spelling | None:
+    """Letters of one unit side by side."""
+    parts = [part for part in read if part]
+    if len(parts) < len(read) or len({part.unit for part in parts}) > 1:
+        return None
+    return Spelling(parts[0].unit, min(part.low for part in parts), max(part.high for part in parts))
 
 
 def _alphabet(op: ops.Spike) -> Spelling | None:
@@ -78,14 +88,19 @@ def declines(net: SpikingNet, node: Node, spelled: Mapping[str, Spelling]) -> st
         return f"it knows no {type(op.neuron.gate).__name__} gate"
     if tensors.theta0.dtype != torch.float32 or tensors.theta0.device.type != "cpu":
         return f"it runs float32 on the CPU, not {tensors.theta0.dtype} on {tensors.theta0.device.type}"
-    if rank not in (1, 3):
-        return f"it knows vectors and maps [C, H, W], not samples of {rank} axes"
+    if rank > 3:
+        return f"it knows vectors and maps [C, L] or [C, H, W], not samples of {rank} axes"
     if any(t.ndim > rank and t.shape[0] != 1 for t in (tensors.theta0, tensors.v0)):
         return "its thresholds or starts differ from sample to sample"
-    bias = tensors.bias
-    if bias is not None and bias[0].numel() not in (1, node.shape[0]):
+    if tensors.bias is not None and not _alike(of_places(tensors.bias, node.shape).flatten(0, 1)):
         return "its correction differs from place to place"
     return ""
+
+
+def _alike(channels: Tensor) -> bool:
+    """Whether every place of a channel `[channels, ...]` has the same number."""
+    flat = channels.reshape(len(channels), -1)
+    return bool((flat == flat[:, :1]).all())
 
 
 class Conv(NamedTuple):
@@ -127,17 +142,21 @@ def synapse(graph: Graph, node: Node, spelled: Mapping[str, Spelling]) -> Conv |
     if isinstance(op, ops.Linear):
         if len(node.shape) != 1:
             return "a linear layer over one axis of several"
-        if isinstance(read.op, ops.Reshape) and len(graph.shapes[read.inputs[0]]) == 3:
-            weight = weight.reshape(len(weight), *graph.shapes[read.inputs[0]])
-            return Conv(node, read.inputs[0], weight, bias, (1, 1), (0, 0), 1)
-        return Conv(node, read.name, weight[:, :, None, None], bias, (1, 1), (0, 0), 1)
-    if weight.ndim != 4:
-        return "no convolution of maps"
+        source = read.inputs[0] if isinstance(read.op, ops.Reshape) else read.name
+        height, width, channels = maps(graph.shapes[source])
+        return Conv(node, source, weight.reshape(-1, channels, height, width), bias, (1, 1), (0, 0), 1)
+    if weight.ndim > 4:
+        return "a convolution of volumes"
     if op.groups > 1:
         return f"a convolution of {op.groups} groups"
-    if isinstance(op.padding, str) or op.dilation[1] != 1:
+    if isinstance(op.padding, str) or op.dilation[-1] != 1:
         return "a padding by name or dilated columns"
-    return Conv(node, read.name, weight, bias, _two(op.stride), _two(op.padding), op.dilation[0])
+    row = weight.ndim == 3  # a map of one row
+    weight = weight.unsqueeze(2) if row else weight
+    stride, padding, dilation = (
+        (given, *numbers)[-2:] for given, numbers in ((1, op.stride), (0, op.padding), (1, op.dilation))
+    )
+    return Conv(node, read.name, weight, bias, _two(stride), _two(padding), dilation[0])
 
 
 def shortcut(graph: Graph, node: Node, spelled: Mapping[str, Spelling]) -> Identity | str:
@@ -146,7 +165,8 @@ def shortcut(graph: Graph, node: Node, spelled: Mapping[str, Spelling]) -> Ident
     if not isinstance(node.op, ops.Scale) or at in graph.inputs:
         return "no scale of letters"
     source = graph[at]
-    if isinstance(source.op, ops.Pad) and len(source.op.pad) == 6 and not any(source.op.pad[:4]):
+    pads = isinstance(source.op, ops.Pad) and source.op.mode == "constant" and len(node.shape) == 3
+    if pads and len(source.op.pad) == 6 and not any(source.op.pad[:4]):
         shift, at = source.op.pad[4], source.inputs[0]
         nodes.append(source)
         source = graph[at] if at not in graph.inputs else source
@@ -157,11 +177,11 @@ def shortcut(graph: Graph, node: Node, spelled: Mapping[str, Spelling]) -> Ident
             return "a slice that is more than every n-th place"
         stride, at = steps[0], source.inputs[0]
         nodes.append(source)
-    if at not in spelled or len(graph.shapes[at]) not in (1, 3):
+    if at not in spelled or len(graph.shapes[at]) > 3:
         return "it reads no letters of one byte"
     channels = node.shape[0]
     scale = graph.tensors[node.name]["scale"].detach().float().expand(node.shape).reshape(channels, -1)
-    if not bool((scale == scale[:, :1]).all()):
+    if not _alike(scale):
         return "its scale differs from place to place"
     if shift < 0 or shift + graph.shapes[at][0] > channels:
         return "it cuts channels off"

@@ -214,8 +214,7 @@ Step = Stage | Pool | Reference | Narrow
 
 
 def _last(xs: Tensor) -> Tensor:
-    """`[T, N, C, H, W]` or `[T, N, C]` as floats `[T, N, H, W, C]`; what is constant in time once."""
-    steps, still = len(xs), xs.stride(0) == 0
-    xs = xs[:1] if still else xs
-    xs = xs.reshape(*xs.shape[:3], *(xs.shape[3:] or (1, 1))).permute(0, 1, 3, 4, 2).contiguous()
-    return xs.expand(steps, *xs.shape[1:]) if still else xs
+    """`stage.last`, dense in memory; what is constant in time once."""
+    if xs.stride(0):
+        return stage.last(xs).contiguous()
+    return stage.last(xs[:1]).contiguous().expand(len(xs), -1, -1, -1, -1)

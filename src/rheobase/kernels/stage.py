@@ -44,9 +44,15 @@ class Letters(NamedTuple):
 
     @classmethod
     def of(cls, xs: Tensor, unit: float) -> Letters:
-        """Of floats `[T, N, C]` or `[T, N, C, H, W]` that are whole multiples of the unit."""
-        maps = xs.reshape(*xs.shape[:3], *(xs.shape[3:] or (1, 1)))
-        return cls((maps if unit == 1 else maps / unit).to(torch.int8).permute(1, 0, 3, 4, 2).contiguous(), unit)
+        """Of floats `[T, N, C]`, `[T, N, C, L]` or `[T, N, C, H, W]` that are whole multiples of the unit."""
+        seen = last(xs).transpose(0, 1)
+        return cls((seen if unit == 1 else seen / unit).to(torch.int8).contiguous(), unit)
+
+
+def last(xs: Tensor) -> Tensor:
+    """`[T, N, C]`, `[T, N, C, L]` or `[T, N, C, H, W]` seen as `[T, N, H, W, C]`."""
+    height, width, channels = maps(tuple(xs.shape[2:]))
+    return xs.reshape(*xs.shape[:2], channels, height, width).permute(0, 1, 3, 4, 2)
 
 
 @dataclass(frozen=True)
@@ -221,7 +227,7 @@ def run(
     torch.ops.rheobase.stage(
         [part for term, x in zip(terms, reads, strict=True) for part in (x, term.weights, term.scale, term.bias)],
         [n for term, x in zip(terms, reads, strict=True) for n in term.numbers(x)],
-        None if tensors.bias is None or int(t) >= len(tensors.bias) else _rows(tensors.bias, shape[0])[int(t) :],
+        None if tensors.bias is None or int(t) >= len(tensors.bias) else _rows(tensors.bias, shape)[int(t) :],
         letters,
         1 / neuron.alphabet.unit,
         v,
@@ -239,8 +245,9 @@ def run(
 
 
 def maps(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The shape (H, W, C) of a layer `[C, H, W]` or `[C]` with its channels last."""
-    return (shape[1], shape[2], shape[0]) if len(shape) == 3 else (1, 1, shape[0])
+    """The shape (H, W, C) of a layer `[C, H, W]`, `[C, L]` or `[C]` as a map with its channels last."""
+    height, width = (1, 1, *shape[1:])[-2:]
+    return height, width, shape[0]
 
 
 def _memory(
@@ -273,11 +280,17 @@ def _spread(values: Tensor, shape: tuple[int, ...]) -> Tensor:
     if values.numel() == 1:
         return values.reshape(1)
     values = values.reshape(values.shape[-len(shape) :])
-    if values.shape[1:].numel() == 1:
-        return values.reshape(-1).expand(shape[0]).contiguous()
+    if values.ndim == len(shape) and values.shape[1:].numel() == 1:
+        return values.reshape(-1)
     return values.expand(shape).movedim(0, -1).reshape(-1).contiguous()
 
 
-def _rows(bias: Tensor, channels: int) -> Tensor:
+def _rows(bias: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The correction of each step `[steps, C]`."""
-    return bias.detach().float().reshape(len(bias), -1).expand(len(bias), channels).contiguous()
+    return of_places(bias.detach().float(), shape)[:, :, 0].contiguous()
+
+
+def of_places(bias: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A correction, that broadcasts against a layer of that shape at each step, as `[steps, C, places]`."""
+    rows = bias.reshape(len(bias), *(1,) * (len(shape) + 1 - bias.ndim), *bias.shape[1:])
+    return rows.expand(len(bias), *shape).reshape(len(bias), shape[0], -1)
