@@ -1,4 +1,4 @@
-// What the kernels are asked, and the kernels for each instruction set.
+// What the kernels are asked, and what they share.
 #pragma once
 
 #include <algorithm>
@@ -100,56 +100,3 @@ struct Packing {
   }
 };
 static const Packing packing;
-
-#ifndef RHEOBASE_DECLARATIONS
-namespace plain {
-#define LANES 4
-#include "lanes.h"
-#include "neuron.h"
-#include "backward.h"
-#include "events.h"
-#undef LANES
-}  // namespace plain
-
-#ifdef RHEOBASE_X86
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,fma,bmi,bmi2,popcnt"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,bmi,bmi2,popcnt")
-#endif
-namespace avx2 {
-#define LANES 8
-#define RHEOBASE_AVX2
-#include "lanes.h"
-#include "neuron.h"
-#include "backward.h"
-#include "events.h"
-#undef RHEOBASE_AVX2
-#undef LANES
-}  // namespace avx2
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi,bmi2,popcnt"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi,bmi2,popcnt")
-#endif
-namespace avx512 {
-#define LANES 16
-#define RHEOBASE_AVX512
-#include "lanes.h"
-#include "neuron.h"
-#include "backward.h"
-#include "events.h"
-#undef RHEOBASE_AVX512
-#undef LANES
-}  // namespace avx512
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif
-#endif

@@ -1,4 +1,4 @@
-// W floats at a time, once for each instruction set: this file is included again inside every namespace of `kernels.h`,
+// W floats at a time, once for each instruction set: this file is included again inside every namespace of `sets.h`,
 // with LANES and one of RHEOBASE_AVX512, RHEOBASE_AVX2 or neither defined. No include guard, on purpose.
 
 constexpr int W = LANES;

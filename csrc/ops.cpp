@@ -14,6 +14,8 @@
 
 #include "kernels.h"
 #include "stages.h"
+#define KERNELS "neuron_kernels.h"
+#include "sets.h"
 
 using torch::stable::Tensor;
 

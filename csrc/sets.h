@@ -1,4 +1,5 @@
-// Includes the file KERNELS once for each instruction set, in a namespace of its own. No include guard, on purpose.
+// Includes the file KERNELS once for each instruction set, in a namespace of its own; with VNNI too if KERNELS_OF_BYTES is
+// defined. No include guard, on purpose.
 
 namespace plain {
 #define LANES 4
@@ -39,22 +40,29 @@ namespace avx512 {
 }  // namespace avx512
 #ifdef __clang__
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,bmi,bmi2,popcnt"))), apply_to = function)
 #else
 #pragma GCC pop_options
+#endif
+
+#ifdef KERNELS_OF_BYTES
+#define RHEOBASE_VNNI
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,bmi,bmi2,popcnt"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,bmi,bmi2,popcnt")
 #endif
-#define RHEOBASE_VNNI
 namespace vnni {
 #include KERNELS
 }  // namespace vnni
-#undef RHEOBASE_VNNI
 #ifdef __clang__
 #pragma clang attribute pop
 #else
 #pragma GCC pop_options
 #endif
+#undef RHEOBASE_VNNI
+#endif
 #undef RHEOBASE_AVX512
 #undef LANES
 #endif
+#undef KERNELS

@@ -7,9 +7,9 @@
 
 #include <optional>
 
-#define RHEOBASE_DECLARATIONS
 #include "stages.h"
 #define KERNELS "stage_kernels.h"
+#define KERNELS_OF_BYTES
 #include "sets.h"
 
 using torch::stable::Tensor;

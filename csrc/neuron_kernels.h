@@ -1,0 +1,4 @@
+#include "lanes.h"
+#include "neuron.h"
+#include "backward.h"
+#include "events.h"
