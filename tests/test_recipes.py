@@ -59,6 +59,25 @@ def test_efficientnet_lite_keeps_its_accuracy(row, steps, lost):
     assert found["accuracy"][steps - 1] >= found["ann_accuracy"] - lost
 
 
+@pytest.mark.parametrize(
+    ("row", "steps"), [("best-3-letters-t--2", 1), ("best-1-letter-t--4", 2), ("opi-99.9", 4), ("msat", 16)]
+)
+def test_film_reviews_are_nearly_lossless_when_the_docs_say(row, steps):
+    found = json.loads((REPOSITORY / f"evidence/imdb/{row}.json").read_text())
+    near = [found["ann_accuracy"] - accuracy <= 0.005 for accuracy in found["accuracy"]]
+    assert near.index(True) + 1 == steps
+    assert found["samples"] == 25000
+
+
+def test_depthwise_layers_are_cured_by_the_sign():
+    read = {
+        row: json.loads((REPOSITORY / f"evidence/efficientnet_lite0/{row}.json").read_text())["accuracy"][15]
+        for row in ("opi-99.9-per-channel", "ternary-99.9-per-channel", "ternary-99.9")
+    }
+    assert read["ternary-99.9-per-channel"] > read["opi-99.9-per-channel"] + 0.7
+    assert read["ternary-99.9"] > read["opi-99.9-per-channel"] + 0.7
+
+
 def pairs(one: str, other: str) -> list[tuple[Curve, Curve]]:
     """The committed curves of two methods on every network that has both; at least one must."""
     paths = [[EVIDENCE / net / f"{slug(label)}.json" for label in (one, other)] for net in recipe.NETS]
