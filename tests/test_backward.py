@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -22,16 +22,6 @@ from rheobase.recompute import run
 from rheobase.testing import dyadic
 
 pytestmark = pytest.mark.skipif(bool(cpu.MISSING), reason=cpu.MISSING)
-BEST = "plain" if cpu.MISSING else cpu.instruction_set()
-
-
-@pytest.fixture(params=cpu.SETS)
-def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every instruction set that this machine has."""
-    if cpu.SETS.index(request.param) > cpu.SETS.index(BEST):
-        pytest.skip(f"this machine has no {request.param}")
-    yield cpu.instruction_set(request.param)
-    cpu.instruction_set()
 
 
 @settings(max_examples=100)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,15 +19,6 @@ from rheobase.neuron import Neuron
 
 pytestmark = pytest.mark.skipif(bool(cpu.MISSING), reason=cpu.MISSING)
 BEST = "plain" if cpu.MISSING else cpu.instruction_set()
-
-
-@pytest.fixture(params=cpu.SETS)
-def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every instruction set that this machine has."""
-    if cpu.SETS.index(request.param) > cpu.SETS.index(BEST):
-        pytest.skip(f"this machine has no {request.param}")
-    yield cpu.instruction_set(request.param)
-    cpu.instruction_set()
 
 
 def scanned(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None = None) -> tuple[Tensor, Membrane]:
