@@ -330,3 +330,24 @@ def test_a_published_network_keeps_its_accuracy_in_8_bits():
     batches = list(zip(x.split(100), y.split(100), strict=True))
     accuracy = [rb.evaluate(net, batches, steps=8).accuracy[-1] for net in (fast, snn)]
     assert abs(accuracy[0] - accuracy[1]) <= 0.003
+
+
+def test_a_compiled_network_is_neither_saved_nor_looked_into(tmp_path):
+    ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    x = torch.rand(16, 4, generator=torch.Generator().manual_seed(0))
+    snn, _ = rb.convert(ann, rb.methods.opi(), [x])
+    fast = rb.compile(snn, x)
+    for refused in (
+        lambda: rb.save(tmp_path / "fast.safetensors", fast),  # type: ignore[arg-type]
+        lambda: rb.verify(fast, ann, [x]),  # type: ignore[arg-type]
+        lambda: rb.diagnose(fast, ann, [x]),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(rb.InputError, match=r"CompiledNet[\s\S]*fast\.net"):
+            refused()
+    assert not list(tmp_path.iterdir())
+    with rb.kernels.use("reference"), pytest.raises(rb.KernelError, match=r"fast\.net"):
+        fast(rb.constant(x, 8))
+    rb.save(tmp_path / "net.safetensors", fast.net)
+    again = rb.compile(rb.load(tmp_path / "net.safetensors"), x)
+    xs = rb.constant(x, 8)
+    assert torch.equal(again(xs)[0], fast(xs)[0])

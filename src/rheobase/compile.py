@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
-from .errors import InputError, context
+from .errors import InputError, KernelError, context
 from .inputs import each, first, named, tensors
+from .kernels.named import asked
 from .network import SpikingNet
 from .plan import Plan
 from .spec import nearest
@@ -75,6 +76,11 @@ class CompiledNet(nn.Module):
         self, xs: Any, state: State | None = None, visit: Callable[[Visit], None] | None = None
     ) -> tuple[Any, State]:
         """The same as a call; `visit` sees every node with its inputs and output, drives of a stage as shapes only."""
+        if asked() not in ("", "cpu"):
+            raise KernelError(
+                f"the kernel {asked()!r} was asked for, and a compiled network has its own",
+                instead="fast.net, the network that it computes",
+            )
         inputs, state = self.net.begun(xs, state)
         on = self._run(inputs, state, visit)
         for step, done in zip(self.steps, self._spent, strict=True):

@@ -23,8 +23,14 @@ from .reset import Subtract
 def source_of(net: SpikingNet, ann: nn.Module, x: Any) -> Graph:
     """The source network of `net`, batch norm folded, for inputs like `x`.
 
-    Raises InputError where `ann` has not the activations that the neurons of `net` stand for.
+    Raises InputError where `ann` has not the activations that the neurons of `net` stand for, and for a compiled `net`.
     """
+    if not isinstance(net, SpikingNet):
+        raise InputError(
+            f"a {type(net).__name__} cannot be looked into",
+            why="its drives never reach memory",
+            instead="fast.net, the network that it computes",
+        )
     source = source_graph(ann, x, net.provenance.get("on_unsupported", "error"), net.provenance.get("leave", ()))
     known = {node.name: node.shape for node in source.of(ops.Rectify)}
     own = {node.name: node.shape for node in net.graph_nodes if isinstance(node.op, ops.Spike)}

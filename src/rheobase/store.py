@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from .errors import FileError
+from .errors import FileError, InputError
 from .files import write
 from .graph import Graph
 from .inputs import tensors
@@ -24,7 +24,15 @@ def save(path: str | Path, net: SpikingNet) -> None:
     """Write a network to one safetensors file: tensors, and its graph as JSON in the header.
 
     The file is complete or not there: it is written under a temporary name and renamed.
+
+    Raises InputError for a compiled network, whose kernels belong to this machine.
     """
+    if not isinstance(net, SpikingNet):
+        raise InputError(
+            f"a {type(net).__name__} is not saved",
+            why="a file holds a network, whatever machine will run it",
+            instead="rheobase.save(path, fast.net), and rheobase.compile after loading",
+        )
     graph = {
         "format": FORMAT,
         "nodes": to_json(net.graph_nodes),
