@@ -9,7 +9,7 @@ import pytest
 
 from rheobase.evaluate import Curve
 from rheobase.recipes import cifar_conversion as recipe
-from rheobase.recipes import cifar_low_latency, efficientnet_lite, imdb_sentiment
+from rheobase.recipes import cifar_low_latency, efficientnet_lite, imdb_sentiment, training_results
 from rheobase.recipes.comparison import BESIDE, QUANTISED, insert, rows, slug
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -22,6 +22,7 @@ def test_the_docs_hold_the_tables_of_the_committed_results(tmp_path):
         ("README.md", recipe.tables(EVIDENCE)),
         ("docs/low-latency.md", cifar_low_latency.tables(evidence / "low-latency")),
         ("docs/depthwise.md", efficientnet_lite.tables(evidence / "efficientnet_lite0")),
+        ("docs/training.md", {"training": training_results.table(evidence / "training")}),
         ("docs/tasks.md", {"asc10": rows(evidence / "asc10", BESIDE)}),
         ("docs/tasks.md", {"imdb": imdb_sentiment.table(evidence / "imdb")}),
     ):
@@ -67,6 +68,12 @@ def test_film_reviews_are_nearly_lossless_when_the_docs_say(row, steps):
     near = [found["ann_accuracy"] - accuracy <= 0.005 for accuracy in found["accuracy"]]
     assert near.index(True) + 1 == steps
     assert found["samples"] == 25000
+
+
+def test_mnist_at_two_steps_as_a_mean_over_seeds():
+    found = [training_results.read(p) for p in (REPOSITORY / "evidence/training/mnist").glob("k4-t2-e10-*.json")]
+    assert len({result.config.seed for result in found}) >= 3
+    assert sum(result.accuracy for result in found) / len(found) >= 0.995
 
 
 def test_depthwise_layers_are_cured_by_the_sign():
