@@ -21,6 +21,7 @@ evidence: .venv/ready
 	.venv/bin/python -m rheobase.recipes.speech_commands
 	.venv/bin/python -m rheobase.recipes.imdb_sentiment
 	.venv/bin/python -m rheobase.recipes.efficientnet_lite
+	.venv/bin/python -m rheobase.recipes.imdb_search
 
 readme: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_conversion --table README.md
@@ -29,6 +30,7 @@ readme: .venv/ready
 	.venv/bin/python -m rheobase.recipes.imdb_sentiment --table docs/tasks.md
 	.venv/bin/python -m rheobase.recipes.efficientnet_lite --table docs/depthwise.md
 	.venv/bin/python -m rheobase.recipes.training_results --table docs/training.md
+	.venv/bin/python -m rheobase.recipes.imdb_search --table docs/search.md
 
 .venv/ready: pyproject.toml constraints.txt setup.py $(wildcard csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

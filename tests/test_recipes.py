@@ -9,7 +9,7 @@ import pytest
 
 from rheobase.evaluate import Curve
 from rheobase.recipes import cifar_conversion as recipe
-from rheobase.recipes import cifar_low_latency, efficientnet_lite, imdb_sentiment, training_results
+from rheobase.recipes import cifar_low_latency, efficientnet_lite, imdb_search, imdb_sentiment, training_results
 from rheobase.recipes.comparison import BESIDE, QUANTISED, insert, rows, slug
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -23,6 +23,7 @@ def test_the_docs_hold_the_tables_of_the_committed_results(tmp_path):
         ("docs/low-latency.md", cifar_low_latency.tables(evidence / "low-latency")),
         ("docs/depthwise.md", efficientnet_lite.tables(evidence / "efficientnet_lite0")),
         ("docs/training.md", {"training": training_results.table(evidence / "training")}),
+        ("docs/search.md", {"searches": imdb_search.table(evidence / "search")}),
         ("docs/tasks.md", {"asc10": rows(evidence / "asc10", BESIDE)}),
         ("docs/tasks.md", {"imdb": imdb_sentiment.table(evidence / "imdb")}),
     ):
@@ -74,6 +75,16 @@ def test_mnist_at_two_steps_as_a_mean_over_seeds():
     found = [training_results.read(p) for p in (REPOSITORY / "evidence/training/mnist").glob("k4-t2-e10-*.json")]
     assert len({result.config.seed for result in found}) >= 3
     assert sum(result.accuracy for result in found) / len(found) >= 0.995
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "evidence/search").glob("*.json")), ids=lambda p: p.stem)
+def test_a_search_keeps_its_promise_within_a_standard_error(path):
+    found = json.loads(path.read_text())
+    promise, test = found["promise"], found["test"]
+    assert found["met"]
+    assert test["samples"] == 25000
+    error = (test["apart"] / promise["samples"]) ** 0.5
+    assert abs(test["ann_accuracy"] - test["accuracy"] - promise["drop"]) <= error
 
 
 def test_depthwise_layers_are_cured_by_the_sign():

@@ -84,7 +84,8 @@ def table(out: Path) -> Iterator[str]:
     for label, r in found:
         c, promise, test = r["candidate"], r["promise"], r["test"]
         error = math.sqrt(test["apart"] / promise["samples"])
-        kind = "binary" if c["letters"] == 1 and c["family"] in ("rate", "wait") else f"letters up to {c['letters']}"
+        one = "binary" if c["family"] in ("rate", "wait") else "one letter of each sign"
+        kind = one if c["letters"] == 1 else f"letters up to {c['letters']}"
         yield (
             f"| {label} | {c['family']}, {kind}, T = {c['steps']}, {c['scale']}, bias: {c['correction']} "
             f"| {promise['energy']:.2f} | {100 * promise['drop']:.2f} "
