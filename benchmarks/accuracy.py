@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,6 @@ def run(name: str, limit: int | None) -> None:
         print(f"{name}, {label}: {time.perf_counter() - started:.0f} s", flush=True)
     rows["rheobase, best"] = [ours(steps, spelled(name), calibration, loader) for steps in STEPS]
     print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-    from importlib.metadata import version
-
     about = versions() | {"spikingjelly": version("spikingjelly"), "calibration_samples": 512}
     samples = sum(len(y) for _, y in loader)
     write_json(path, {"steps": list(STEPS), "accuracy": rows, "samples": samples, "provenance": about})

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from accuracy import spelled
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import rheobase as rb
 from rheobase.nets import VGG16
@@ -49,9 +50,9 @@ def with_neurons(model: nn.Module, thresholds: list[float], activation: Callable
             elif child is not None:
                 replaced(child)
         children = list(module.named_children())
-        for (_, conv), (name, norm) in pairwise(children):
+        for (first, conv), (name, norm) in pairwise(children):
             if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d):
-                fold(conv, norm)
+                setattr(module, first, fuse_conv_bn_eval(conv, norm))
                 setattr(module, name, nn.Identity())
         return module
 
@@ -60,17 +61,6 @@ def with_neurons(model: nn.Module, thresholds: list[float], activation: Callable
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
     return found
-
-
-def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Batch norm as part of the convolution before it."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight.detach() * (norm.running_var + norm.eps).rsqrt()
-    shift = norm.bias.detach() - norm.running_mean * scale
-    bias = conv.bias.detach() * scale if conv.bias is not None else 0.0
-    conv.weight = nn.Parameter(conv.weight.detach() * scale.reshape(-1, 1, 1, 1))
-    conv.bias = nn.Parameter(shift + bias)
 
 
 def converted(model: nn.Module, images: Tensor) -> tuple[rb.SpikingNet, list[float]]:

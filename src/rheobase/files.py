@@ -39,9 +39,9 @@ def write(path: str | Path, content: bytes | str) -> None:
                 os.unlink(temporary)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote has left in its own folder."""
-    for left in folder.glob(".*.????????"):
+def sweep(path: Path) -> None:
+    """Remove what processes that were killed while they wrote this file have left beside it."""
+    for left in path.parent.glob(f".{path.name}.????????"):
         left.unlink(missing_ok=True)
 
 

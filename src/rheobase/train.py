@@ -123,7 +123,8 @@ class Run:
     def begin(self, last: Path | None) -> None:
         """From a checkpoint, or from the start."""
         if self.accelerator.is_main_process:
-            sweep(self.out)
+            for name in ("last.safetensors", "best.safetensors", "snn.safetensors", "result.json"):
+                sweep(self.out / name)
         if last is not None:
             self.place, parts = snapshot.load(last, self.config, self.architecture)
             self.net.load_state_dict(parts["net"])

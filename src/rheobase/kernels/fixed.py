@@ -123,6 +123,7 @@ def laid(t: Tensor, like: Tensor) -> Tensor:
 
 
 def rest(neuron: Neuron, theta0: Tensor) -> Tensor:
+    """`rheobase.neuron.rest` without a run of the rule, for the rules that these kernels know."""
     return neuron.threshold.gain * theta0 if isinstance(neuron.threshold, Fixed) else theta0
 
 

@@ -7,7 +7,7 @@ they were proved not to overflow, else 32. The neurons take every step as `cpu` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -105,10 +105,8 @@ def dense(conv: Convolution) -> Packed | str:
     packed = F.pad(rows, (0, 0, 0, 0, 0, -outputs % 16)).reshape(-1, 16, kernel_h, groups, 4).permute(0, 2, 3, 1, 4)
     offset = zero * conv.weight.flatten(1).sum(1, dtype=torch.int64)
     bias = conv.bias.double() - offset * conv.scale.double()
-    term = Term(
-        DENSE, _geometry(conv) | {"flush": flush, "zero": zero}, packed.contiguous(), conv.scale, conv.bias.float()
-    )
-    return (replace(term, bias=_filled(bias.float(), 64), scale=_filled(conv.scale, 64)),)
+    numbers = _geometry(conv) | {"flush": flush, "zero": zero}
+    return (Term(DENSE, numbers, packed.contiguous(), _filled(conv.scale, 64), _filled(bias, 64)),)
 
 
 def _flush(rows: Tensor, most: int) -> int:
