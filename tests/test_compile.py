@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import rheobase as rb
 from rheobase import data, kernels
-from rheobase.compile import CompiledNet, deployed
+from rheobase.compile import CompiledNet, ready
 from rheobase.gate import Wait
 from rheobase.kernels import cpu
 from rheobase.membrane import Membrane
@@ -217,7 +217,7 @@ def test_trained_networks_are_folded_first():
     x = torch.randn(6, *SHAPE)
     net = rb.spiking(module.eval(), x)
     fast = rb.compile(net, x)
-    assert deployed(fast.net) is fast.net
+    assert ready(fast.net) is fast.net
     assert sum("dense" in layer.kernel or "events" in layer.kernel for layer in fast.explain()) == 1
     with torch.no_grad():
         assert torch.equal(fast(rb.constant(x, 4))[0], fast.net(rb.constant(x, 4))[0])

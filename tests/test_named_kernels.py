@@ -11,7 +11,7 @@ from torch import Tensor
 
 import rheobase as rb
 from rheobase import Leak, LearnedDecay, Neuron, Tensors, ToValue, kernels
-from rheobase.kernels import compiled, cpu
+from rheobase.kernels import compiled, cpu, named
 from rheobase.recompute import run
 from rheobase.testing import carries_memory, dyadic
 
@@ -179,3 +179,7 @@ def test_a_compiled_net_is_the_net_and_carries_memory():
 def scanned(neuron: Neuron, t: Tensors, xs: Tensor, m: rb.Membrane | None = None) -> tuple[Tensor, rb.Membrane]:
     (letters, worth), m = run(neuron, t, xs, m)
     return letters * worth, m
+
+
+def test_every_kernel_can_be_asked_for_by_its_name():
+    assert tuple(kernel.name for kernel in kernels.KERNELS) == named.NAMES

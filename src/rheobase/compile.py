@@ -168,7 +168,7 @@ def compile(net: SpikingNet, example: Any, precision: str = "int8", *, steps: in
     """
     with context("compile"), torch.no_grad():
         nearest(precision, PRECISIONS, "precision")
-        net = deployed(net)
+        net = ready(net)
         _check(net, example)
         rates = observed(net, first(example, 8), steps)
         plan = Plan(net, precision, rates)
@@ -182,7 +182,7 @@ def computed(net: SpikingNet | CompiledNet) -> SpikingNet:
     return net.net if isinstance(net, CompiledNet) else net
 
 
-def deployed(net: SpikingNet) -> SpikingNet:
+def ready(net: SpikingNet) -> SpikingNet:
     """The network with batch norms and constant thresholds folded, in eval mode; itself if there is nothing to fold."""
     trained = any(isinstance(node.op, ops.TRAINED) for node in net.graph_nodes)
     unfolded = any(

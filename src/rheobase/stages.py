@@ -17,7 +17,7 @@ from .graph import Node
 from .kernels import stage
 from .kernels.stage import Letters, Packed
 from .membrane import Membrane, Tensors
-from .network import SpikingNet
+from .network import STATEFUL, SpikingNet
 from .neuron import Emission, rest
 from .spelling import Spelling
 from .state import Visit
@@ -85,7 +85,7 @@ class Reference:
         inputs = [on.values.real(name) for name in self.node.inputs]
         ys, memory, emission = on.net.node(self.node, inputs, on.before.get(self.node.name))
         on.values.put(self.node.name, ys)
-        if memory is not None or isinstance(self.node.op, ops.Difference):
+        if isinstance(self.node.op, STATEFUL):
             on.memory[self.node.name] = memory
         if on.visit:
             on.visit(Visit(on.start, self.node, inputs, ys, emission, memory))
@@ -165,7 +165,6 @@ class Stage:
     node: Node
     drives: tuple[Drive, ...]
     inside: tuple[Node, ...]
-    why: str = ""
 
     @property
     def reads(self) -> tuple[str, ...]:
