@@ -20,7 +20,7 @@ def recipe(levels: int = 4, steps: int = 2) -> Training:
         net=MT_LIF_FASHION,
         neuron=Neuron(alphabet=burst(levels), leak=Leak(0.5), surrogate=Rectangular()),
         steps=steps,
-        epochs=30,
+        epochs=20,
         batch=128,
         optimiser=AdamW(rate=1e-3, decay=0.05),
         schedule=Cosine(warmup=1.0),
