@@ -17,6 +17,7 @@ NEEDED = {
     "article": {"author", "title", "journal", "year"},
     "inproceedings": {"author", "title", "booktitle", "year"},
     "techreport": {"author", "title", "institution", "year"},
+    "misc": {"author", "title", "eprint", "year"},
 }
 
 

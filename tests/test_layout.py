@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "rheobase"
 RANKS = (
     "version errors spec files",
-    "membrane histogram alphabet surrogate threshold scale initial reset gate leak link rehearsal correction",
+    "membrane histogram pairs alphabet surrogate threshold scale initial reset gate leak link rehearsal",
+    "correction tuning",
     "neuron",
     "kernels.named kernels.law kernels.fixed kernels.operators kernels.cpu kernels.gpu kernels.triton kernels.compiled",
     "kernels.reference kernels.stage kernels recompute layers relatives",
@@ -22,7 +23,7 @@ RANKS = (
     "readers.call readers.synapses readers.neurons readers.activations readers.pools",
     "readers.shapes readers.attention readers",
     "capture trace observe spiking trainable",
-    "preflight refine message lower",
+    "preflight refine staircase distil message lower",
     "convert",
     "rounding spelling stages plan compile",
     "energy measure shards evaluate predict",

@@ -437,6 +437,7 @@ plain = st.one_of(
     st.builds(rb.Given, positive | st.lists(positive, min_size=1, max_size=4).map(tuple)),
 )
 plain |= st.builds(rb.GaussianMSE, st.integers(1, 64), st.booleans()) | st.builds(rb.Balance)
+plain |= st.builds(rb.Fitted, st.integers(1, 64), st.booleans())
 scales = plain | st.builds(rb.Learned, plain) | st.builds(rb.MinMSE, st.integers(1, 64), st.booleans())
 msat = st.builds(
     rb.MSAT, alpha=share, k_a=share, k_i=positive, C=positive, tau_mp=positive, tau_rd=share, normalised=st.booleans(),
@@ -479,6 +480,10 @@ methods |= st.builds(
     rb.Method, scale=scales, alphabet=st.builds(rb.signed, st.integers(1, 6), floor=st.booleans()),
     gate=st.just(rb.SentCharge()), correction=corrections,
 )  # fmt: skip
+tunings = st.just(rb.Untuned()) | st.builds(rb.Distilled, st.integers(1, 99), positive, share, st.integers(1, 99))
+methods |= st.builds(
+    rb.Method, scale=st.builds(rb.Fitted, st.integers(1, 9)), initial=st.just(rb.Matched()), tuning=tunings
+)
 rehearsals = (
     st.just(rb.Unrehearsed()) | st.builds(rb.Residual, st.integers(1, 9)) | st.builds(rb.COS, st.integers(1, 9))
 )
@@ -491,7 +496,7 @@ RESULTS = [getattr(rb, name) for name in NAMES]  # records of what came out, not
 PUBLIC = [c for c in map(vars(rb).get, rb.__all__) if isinstance(c, type) and is_dataclass(c) and c not in RESULTS]
 EVERY = [
     scales, inverses, thresholds, starts, alphabets, resets, gates, leaks, neurons, methods, corrections, costs, exits,
-    surrogates, rehearsals, links, searches,
+    surrogates, rehearsals, links, searches, tunings,
 ]  # fmt: skip
 
 
@@ -510,7 +515,7 @@ def test_these_are_all_public_specs():
         rb.DTIF, rb.Zero, rb.Half, rb.Uniform, rb.Alphabet, rb.Subtract, rb.ToValue, rb.Open, rb.SpikeConfidence,
         rb.Leak, rb.Neuron, rb.Method, rb.Costs, rb.MinMSE, rb.SentCharge, rb.Uncorrected, rb.ChannelBias, rb.StepBias,
         rb.Wait, rb.Rate, rb.Differential, rb.Unrehearsed, rb.Residual, rb.COS, rb.GaussianMSE, rb.Balance, rb.Delayed,
-        rb.Candidate, rb.Goal,
+        rb.Candidate, rb.Goal, rb.Fitted, rb.Matched, rb.Untuned, rb.Distilled,
         rb.EarlyExit, rb.Rectangular, rb.Polynomial, rb.Gaussian, rb.ATan, rb.Sigmoid, rb.Decay, rb.LearnedDecay,
     )  # fmt: skip
     assert set(PUBLIC) == set(drawn)
@@ -602,4 +607,4 @@ def test_a_setting_that_cannot_be_is_refused_with_a_reason(wrong):
 @pytest.mark.parametrize("name", rb.methods.NAMED)
 def test_a_method_takes_every_part_of_a_neuron(name):
     method = rb.methods.named(name)
-    assert rb.Method(initial=method.initial).of(method.neuron).neuron == method.neuron
+    assert rb.Method(scale=method.scale, initial=method.initial).of(method.neuron).neuron == method.neuron

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -139,9 +140,9 @@ def test_the_best_for_a_budget_is_above_the_ann_rounded_to_as_many_levels(net):
     folder = REPOSITORY / "evidence/low-latency" / net
     rounded = json.loads((folder / "quantised.json").read_text())
     levels = dict(zip(rounded["levels"], rounded["accuracy"], strict=True))
-    for letters in cifar_low_latency.LETTERS:
-        for steps in cifar_low_latency.STEPS:
-            path = folder / f"{slug(cifar_low_latency.label(letters, steps))}.json"
+    for letters, steps in product(cifar_low_latency.LETTERS, cifar_low_latency.STEPS):
+        for kind in cifar_low_latency.METHODS:
+            path = folder / f"{slug(cifar_low_latency.label(kind, letters, steps))}.json"
             found = json.loads(path.read_text())
             assert found["samples"] == 10000
             assert found["provenance"]["calibration_samples"] == 512

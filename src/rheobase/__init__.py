@@ -30,7 +30,7 @@ from .errors import (
 )
 from .evaluate import Curve, evaluate
 from .gate import Open, SentCharge, SpikeConfidence, Wait
-from .initial import Half, Uniform, Zero
+from .initial import Half, Matched, Uniform, Zero
 from .layers import IF, LIF, PLIF, MultiThresholdLIF, Population
 from .leak import Decay, Leak, LearnedDecay
 from .link import Differential, Rate
@@ -46,7 +46,7 @@ from .readout import Delayed, EarlyExit
 from .rehearsal import COS, Residual, Unrehearsed
 from .relatives import ILIF, LMHT, MLF, TernarySpike
 from .reset import Subtract, ToValue
-from .scale import Balance, GaussianMSE, Given, Learned, Max, MinMSE, Percentile
+from .scale import Balance, Fitted, GaussianMSE, Given, Learned, Max, MinMSE, Percentile
 from .search import Choice, search
 from .spec import from_json, to_json
 from .spiking import folded, spiking
@@ -67,6 +67,7 @@ from .threshold import (
 from .train import Trained, train
 from .trainable import trainable
 from .trial import Goal
+from .tuning import Distilled, Untuned
 from .verify import verify
 from .version import VERSION as __version__
 
@@ -102,9 +103,11 @@ __all__ = [
     "Delayed",
     "Diagnosis",
     "Differential",
+    "Distilled",
     "EarlyExit",
     "Exponential",
     "FileError",
+    "Fitted",
     "Fixed",
     "Gaussian",
     "GaussianMSE",
@@ -116,6 +119,7 @@ __all__ = [
     "Leak",
     "Learned",
     "LearnedDecay",
+    "Matched",
     "Max",
     "Membrane",
     "Method",
@@ -150,6 +154,7 @@ __all__ = [
     "Uncorrected",
     "Uniform",
     "Unrehearsed",
+    "Untuned",
     "Wait",
     "Zero",
     "__version__",

@@ -9,10 +9,10 @@ from .alphabet import burst as sent
 from .alphabet import power_of_two, signed
 from .correction import ChannelBias, Correction, StepBias, Uncorrected
 from .gate import SentCharge, Wait
-from .initial import Half
+from .initial import Half, Matched
 from .link import Differential
 from .method import Method
-from .scale import Balance, GaussianMSE, MinMSE, Percentile, Scale
+from .scale import Balance, Fitted, GaussianMSE, MinMSE, Percentile, Scale
 from .spec import nearest, require, spec
 
 LETTERS = (1, 3, 7, 15)
@@ -30,6 +30,7 @@ FAMILIES: dict[str, Callable[[int], Method]] = {
 """What each family is for a number of letters, without scale and correction."""
 
 SCALES: dict[str, Callable[[int], Scale]] = {
+    "fitted": lambda levels: Fitted(levels),
     "mse": lambda levels: MinMSE(levels),
     "gaussian": lambda levels: GaussianMSE(levels),
     "balance": lambda levels: Balance(),
@@ -75,7 +76,8 @@ class Candidate:
         levels = self.steps * round(base.alphabet.ceiling / base.alphabet.unit)
         waits = isinstance(base.gate, Wait) and self.correction == "step"
         correction = CORRECTIONS["channel" if waits else self.correction](self.steps)
-        return replace(base, scale=SCALES[self.scale](levels), correction=correction)
+        initial = Matched() if self.scale == "fitted" else base.initial
+        return replace(base, scale=SCALES[self.scale](levels), initial=initial, correction=correction)
 
     def __str__(self) -> str:
         letters = {"rate": "binary", "wait": "binary"}.get(self.family, "ternary") if self.letters == 1 else ""

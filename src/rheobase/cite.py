@@ -11,7 +11,7 @@ from .alphabet import Alphabet
 from .correction import ChannelBias, StepBias
 from .energy import Costs
 from .gate import SentCharge, SpikeConfidence, Wait
-from .initial import Half
+from .initial import Half, Matched
 from .leak import LearnedDecay
 from .link import Differential
 from .method import Method
@@ -21,6 +21,7 @@ from .reset import Subtract
 from .scale import Balance, GaussianMSE, Learned, Max, MinMSE, Percentile
 from .surrogate import ATan, Gaussian, Polynomial, Rectangular, Sigmoid
 from .threshold import DTIF, MSAT, Fixed
+from .tuning import Distilled
 
 Entry = tuple[str, dict[str, str]]
 
@@ -33,6 +34,15 @@ ENTRIES: dict[str, Entry] = {
             "booktitle": "IEEE Conference on Computer Vision and Pattern Recognition",
             "year": "2017",
             "doi": "10.1109/CVPR.2017.781",
+        },
+    ),
+    "bengio2013estimating": (
+        "misc",
+        {
+            "author": "Bengio, Yoshua and L{\\'e}onard, Nicholas and Courville, Aaron",
+            "title": "Estimating or Propagating Gradients Through Stochastic Neurons for Conditional Computation",
+            "year": "2013",
+            "eprint": "1308.3432",
         },
     ),
     "bu2022opi": (
@@ -123,6 +133,15 @@ ENTRIES: dict[str, Entry] = {
             "pages": "8531--8547",
             "year": "2024",
             "eprint": "2303.13080",
+        },
+    ),
+    "hinton2015distilling": (
+        "misc",
+        {
+            "author": "Hinton, Geoffrey and Vinyals, Oriol and Dean, Jeff",
+            "title": "Distilling the Knowledge in a Neural Network",
+            "year": "2015",
+            "eprint": "1503.02531",
         },
     ),
     "ho2021tcl": (
@@ -547,7 +566,8 @@ SOURCES: list[tuple[Callable[[Any], bool], tuple[str, ...]]] = [
     (lambda part: isinstance(part, Alphabet) and part.signed, ("wang2022snm",)),
     (lambda part: isinstance(part, Alphabet) and part.floor, ("you2024spikezip",)),
     (lambda part: isinstance(part, SentCharge), ("wang2022snm",)),
-    (lambda part: isinstance(part, (MinMSE, ChannelBias)), ("li2021calibration",)),
+    (lambda part: isinstance(part, (MinMSE, Matched, ChannelBias)), ("li2021calibration",)),
+    (lambda part: isinstance(part, Distilled), ("hinton2015distilling", "bengio2013estimating")),
     (lambda part: isinstance(part, StepBias), ("wu2024ftbc",)),
     (lambda part: isinstance(part, GaussianMSE), ("huang2025differential",)),
     (lambda part: isinstance(part, Balance), ("bu2025inference",)),

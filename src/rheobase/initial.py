@@ -36,6 +36,21 @@ class Half:
 
 
 @spec
+class Matched:
+    """The start of each channel at which it sends as much on average as the activation, after all steps:
+
+        E[unit * clip(floor(u / unit + v0 / unit), 0, levels)] = E[a],    unit = theta / T
+
+    for the mean drive u of a step that comes evenly, on inputs that are staircases already. Before the walk through the
+    layers, and for activations of both signs, it is `Half`. The levels are those of the scale. Ours; what a bias per
+    channel [li2021calibration] does at each step is done once, before the first.
+    """
+
+    def fit(self, theta: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return theta / 2
+
+
+@spec
 class Uniform:
     """`v0 ~ U[0, theta)`, a draw per neuron: expected error 0, mean squared error 2 (theta / T)^2 / 12. An ablation."""
 

@@ -9,16 +9,17 @@ from .alphabet import Alphabet, binary
 from .correction import Correction, Uncorrected
 from .errors import SpecError
 from .gate import Gate, Open, SentCharge, SpikeConfidence, Wait
-from .initial import Half, InitialPotential, Zero
+from .initial import Half, InitialPotential, Matched, Zero
 from .leak import Charge, Leak
 from .link import Differential, Link, Rate
 from .neuron import Neuron
 from .rehearsal import COS, Rehearsal, Unrehearsed
 from .reset import Reset, Subtract, ToValue
-from .scale import Max, Scale
+from .scale import Fitted, GaussianMSE, Max, MinMSE, Scale
 from .spec import spec
 from .surrogate import Surrogate
 from .threshold import Fixed, Threshold
+from .tuning import Tuning, Untuned
 
 
 @spec
@@ -39,6 +40,7 @@ class Method:
     surrogate: Surrogate | None = None
     link: Link = Rate()
     rehearsal: Rehearsal = Unrehearsed()
+    tuning: Tuning = Untuned()
 
     def __post_init__(self) -> None:
         for refused, why, instead in REFUSED:
@@ -49,6 +51,11 @@ class Method:
     def neuron(self) -> Neuron:
         """What of the method acts in each step."""
         return Neuron(**{part.name: getattr(self, part.name) for part in fields(Neuron)})
+
+    @property
+    def levels(self) -> int:
+        """For how many levels above 0 the thresholds are chosen, 0 where the scale does not say."""
+        return self.scale.levels if isinstance(self.scale, (Fitted, MinMSE, GaussianMSE)) else 0
 
     def of(self, neuron: Neuron) -> Method:
         """This method with the parts of `neuron` in each step."""
@@ -62,7 +69,8 @@ class Method:
         """
         letters = replace(self.alphabet, signed=True, floor=True)
         rest = {"reset": Subtract(), "gate": Open(), "rehearsal": Unrehearsed()}
-        return replace(self, threshold=Fixed(), initial=Half(), alphabet=letters, **rest)
+        start = self.initial if isinstance(self.initial, Matched) else Half()
+        return replace(self, threshold=Fixed(), initial=start, alphabet=letters, **rest)
 
 
 REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [
@@ -110,6 +118,16 @@ REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [
         lambda m: isinstance(m.link, Differential) and not (m.leak.lossless and m.rehearsal.steps == 0),
         "the mean that readers hold is that of a neuron which neither leaks nor starts anew",
         "leak=Leak(1.0), rehearsal=Unrehearsed()",
+    ),
+    (
+        lambda m: isinstance(m.initial, Matched) and not (m.levels and isinstance(m.threshold, Fixed)),
+        "a start is matched to a staircase, and there is none: the scale knows no levels, or the threshold moves",
+        "scale=Fitted(steps * letters), threshold=Fixed(); or initial=Half()",
+    ),
+    (
+        lambda m: m.tuning.passes > 0 and not isinstance(m.initial, Matched),
+        "distillation learns the starts together with the thresholds, and this start is not free to move",
+        "initial=Matched()",
     ),
     (
         lambda m: m.rehearsal.steps > 0 and (m.alphabet.signed or not isinstance(m.reset, Subtract)),

@@ -17,13 +17,14 @@ from .direct import mt_snn as mt_snn
 from .direct import plif as plif
 from .direct import ternary_spike as ternary_spike
 from .gate import Open, SentCharge, SpikeConfidence, Wait
-from .initial import Half, Zero
+from .initial import Half, Matched, Zero
 from .link import Differential
 from .method import Method
 from .rehearsal import COS, Residual
-from .scale import Balance, GaussianMSE, Learned, Max, MinMSE, Percentile, Scale
+from .scale import Balance, Fitted, GaussianMSE, Learned, Max, MinMSE, Percentile, Scale
 from .spec import nearest, require
 from .threshold import DTIF, MSAT, MSAT_RESNET20, MSAT_RESNET20_CIFAR10, MSAT_VGG16, Fixed
+from .tuning import Distilled
 
 
 def max_norm() -> Method:
@@ -166,11 +167,33 @@ def best(steps: int = 4, letters: int = 3) -> Method:
     )
 
 
+def fitted(steps: int = 4, letters: int = 3) -> Method:
+    """`best` with thresholds and starts that are fitted together, layer after layer, on inputs converted already.
+
+    Forward passes only; the solver is ours. With one letter, spikes that wait for all of the input [hao2025parallel].
+    """
+    require(steps >= 1, f"fitted(steps={steps}) has no step")
+    scale, start = Fitted(steps * letters), Matched()
+    if steps == 1 or letters == 1:
+        return Method(scale=scale, initial=start, alphabet=sent(letters), gate=Wait() if steps > 1 else Open())
+    several = signed(letters, floor=True)
+    return Method(scale=scale, initial=start, alphabet=several, gate=SentCharge(), correction=StepBias(steps))
+
+
+def distilled(steps: int = 4, letters: int = 3, passes: int = 20) -> Method:
+    """`fitted`, and then all thresholds and starts learned together until the answers are those of the network.
+
+    No labels and no change of weights; gradient descent on the calibration data, ours [hinton2015distilling].
+    """
+    return replace(fitted(steps, letters), tuning=Distilled(passes))
+
+
 NAMED: dict[str, Callable[..., Method]] = {
     made.__name__: made
     for made in (
         max_norm, constant, percentile, opi, msat, msat_resnet20, msat_resnet20_cifar10, dtif, burst, qcfs, snm, snnc,
         ftbc, ltb, srp, cos, wait, mth, dcgs, best,
+        fitted, distilled,
     )
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ from .correction import Uncorrected
 from .errors import SpecError
 from .files import write
 from .gate import SpikeConfidence, Wait
-from .initial import Zero
+from .initial import Matched, Zero
 from .leak import Leak
 from .link import Rate
 from .membrane import Tensors
@@ -31,8 +31,9 @@ from .methods import NAMED, named
 from .neuron import init
 from .rehearsal import Unrehearsed
 from .reset import Subtract
-from .scale import Given, Learned
+from .scale import Fitted, Given, Learned
 from .threshold import Fixed
+from .tuning import Untuned
 
 
 class Judgement(NamedTuple):
@@ -111,6 +112,14 @@ JUDGED: dict[str, Judgement] = {
         "At 1 to 8 steps on a plain network with a few hundred unlabelled images: see docs/low-latency.md.",
         "For other steps than it was made for, where a message must be one bit, and in long runs.",
     ),
+    "fitted": Judgement(
+        "At one to four steps of few letters, where it is far above `best` for the same cost of running.",
+        "For other steps than it was made for; from 15 letters on there is little left to gain.",
+    ),
+    "distilled": Judgement(
+        "Where every point counts and a few minutes of conversion do not: see docs/low-latency.md.",
+        "Where conversion must be forward only, or calibration data are unlike what the network will meet.",
+    ),
 }
 
 
@@ -140,6 +149,10 @@ def _passes(method: Method) -> str:
     if not isinstance(method.scale, Given):
         bounds = ", none where activations are bounded" if isinstance(method.scale, Learned) else ""
         found.append(f"one of the source network over unlabelled data{bounds}")
+    if isinstance(method.scale, Fitted) or isinstance(method.initial, Matched):
+        found.append("one walk through the layers of the source network")
+    if method.tuning.passes:
+        found.append(f"{method.tuning.passes} of the source network, with gradients")
     if method.correction.steps:
         each = "for each step" if method.correction.per_step else "once"
         found.append(f"one walk of {method.correction.steps} steps through the layers, 12 halvings of the bias {each}")
@@ -154,7 +167,7 @@ def _extra(method: Method) -> str:
     return "T for each waiting layer in a row, unless pipelined" if isinstance(method.gate, Wait) else "none"
 
 
-PLAIN = (Fixed(), Zero(), Subtract(), Leak(), Rate(), Unrehearsed(), Uncorrected(), None)
+PLAIN = (Fixed(), Zero(), Subtract(), Leak(), Rate(), Unrehearsed(), Uncorrected(), Untuned(), None)
 """Parts that a page does not explain: those of the integrate-and-fire neuron."""
 
 

@@ -67,7 +67,7 @@ def spike_confidence(
 
 
 MEMORY = 150_000_000
-"""How many numbers `correct` may hold of one layer, over samples and steps; more samples than fit are not read."""
+"""How many numbers may be held of one layer, over samples and steps; more samples than fit are not read."""
 _HALVINGS = 12
 
 
@@ -77,24 +77,27 @@ def correct(
     fitted: dict[str, dict[str, Tensor]],
     batches: Iterable[Any],
     progress: Callable[[int], None] | None = None,
+    reference: Graph | None = None,
 ) -> None:
     """Add the bias tensors that the methods' corrections ask for to `fitted`, in one walk through the network.
 
     At each activation, in order, the inputs come from neurons that are fitted and corrected already, so what one layer
-    could not repair the next one sees. The same walk carries the activations of the source network beside them.
+    could not repair the next one sees. The same walk carries the activations of the `reference` beside them: the
+    source network, or the one of `staircases` where its thresholds were learned.
     """
+    reference = reference or source
     steps = max(method.correction.steps for method in methods.values())
     if steps == 0:
         return
-    room = max(1, MEMORY // (steps * max(math.prod(node.shape) for node in source.nodes)))
-    x = first(joined([batch for batch, _ in zip(images(batches), range(room), strict=False)]), room)
+    x = gathered(source, batches, steps)
     ann = named(x, list(source.inputs))
     snn, dtype = {name: constant(part, steps) for name, part in ann.items()}, _dtype(source)
     last = max(i for i, node in enumerate(source.nodes) if node.name in fitted)
     with torch.no_grad():
-        for node, done in list(zip(source.nodes, source.spent(), strict=True))[: last + 1]:
+        for node, answers, done in list(zip(source.nodes, reference.nodes, source.spent(), strict=True))[: last + 1]:
             weights = source.tensors.get(node.name, {})
-            ann[node.name] = node.op(weights, *(ann[name] for name in node.inputs))
+            known = [ann[name] for name in node.inputs]
+            ann[node.name] = answers.op(reference.tensors.get(node.name, {}), *known)
             inputs = [snn[name] for name in node.inputs]
             if node.name in fitted:
                 method, parts = methods[node.name], fitted[node.name]
@@ -111,6 +114,12 @@ def correct(
                 snn[node.name] = over_time(node.op, weights, inputs)
             for name in done:
                 del ann[name], snn[name]
+
+
+def gathered(source: Graph, batches: Iterable[Any], steps: int = 1) -> Any:
+    """As many samples as may be held of the widest layer over so many steps, at least one."""
+    room = max(1, MEMORY // (steps * max(math.prod(node.shape) for node in source.nodes)))
+    return first(joined([batch for batch, _ in zip(images(batches), range(room), strict=False)]), room)
 
 
 def _dtype(source: Graph) -> torch.dtype:

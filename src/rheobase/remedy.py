@@ -17,7 +17,7 @@ from .diagnosis import FAULTS, PARTS, LayerDiagnosis, Proposal, ranked
 from .fold import differences
 from .gate import Open, SentCharge
 from .graph import Graph
-from .initial import Half, Uniform
+from .initial import Half, Matched, Uniform
 from .inputs import count, each, split
 from .limit import flat
 from .method import Method
@@ -148,8 +148,8 @@ def methods_of(net: SpikingNet, source: Graph) -> dict[str, Method]:
 
 
 def started(net: SpikingNet, name: str, method: Method) -> bool:
-    """Whether the initial potential of a layer is the one of its method; a random one is believed."""
-    if isinstance(method.initial, Uniform):
+    """Whether the initial potential of a layer is the one of its method; one of chance or fitted is believed."""
+    if isinstance(method.initial, (Uniform, Matched)):
         return True
     theta0, v0, *_ = net.tensors(name)
     generator = torch.Generator().manual_seed(0)
@@ -170,6 +170,8 @@ def changed(
             index = [node.name for node in source.of(ops.Rectify)].index(name)
             theta0 = fit(source, source[name], method, histogram, index, generator)["theta0"]
         v0 = method.initial.fit(rest(method.neuron, theta0), source[name].shape, generator)
+        if isinstance(method.initial, Matched):  # found in a walk through all layers, and kept
+            v0 = fitted[name]["v0"] * (theta0 / fitted[name]["theta0"])
         fitted[name] = {k: t for k, t in fitted[name].items() if k != "bias"} | {"theta0": theta0, "v0": v0}
         others = {site: replace(m, correction=Uncorrected()) for site, m in methods.items()}
         methods = others | {name: method}

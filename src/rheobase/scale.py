@@ -90,6 +90,29 @@ class MinMSE:
 
 
 @spec(kw_only=False)
+class Fitted:
+    """The threshold whose staircase of `levels` levels agrees best with the activation, fitted layer after layer.
+
+        theta0 = levels * unit / ceiling,    unit = argmax of correlation(q, a),    q = staircase of the right mean
+
+    on the drives that the layer meets when all layers before it are staircases already, so it is chosen for them and
+    not for those of the source network, and jointly with the start (`Pairs.fitted`). T steps of a neuron that can send
+    `ceiling` letters a step have T * ceiling levels: choose for the steps the network will run. Activations of both
+    signs keep the threshold of `MinMSE`. Ours; its start is `Matched`, and `Half` with a bias correction comes close.
+    """
+
+    levels: int
+    channelwise: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.levels >= 1, f"Fitted(levels={self.levels}) has no level above 0")
+
+    def fit(self, histogram: Histogram, bound: float | None, index: int, ceiling: float = 1.0) -> Tensor:
+        """Where the walk through the layers begins: the threshold of `MinMSE`."""
+        return MinMSE(self.levels, self.channelwise).fit(histogram, bound, index, ceiling)
+
+
+@spec(kw_only=False)
 class GaussianMSE:
     """The threshold of least squared error for `levels` levels if the pre-activation z is a normal number.
 

@@ -4,7 +4,7 @@ An op works on one step `[N, ...]`; `network` runs it over time. Synapses and ca
 so each step may be treated by itself and letters and thresholds pass; what is not linear runs as a `Difference`.
 """
 
-from .activations import Rectify, Spike
+from .activations import Rectify, Spike, Staircase
 from .carriers import (
     AdaptiveAvgPool,
     Add,
@@ -88,6 +88,7 @@ __all__ = [
     "Slice",
     "Softmax",
     "Spike",
+    "Staircase",
     "Weights",
     "in_time",
 ]

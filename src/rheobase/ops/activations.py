@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,6 +43,37 @@ class Rectify:
             return x.clamp(-self.bound, self.bound)
         unit = self.bound / self.levels
         return torch.floor(x / unit + 0.5).clamp(-self.levels, self.levels) * unit
+
+
+@spec
+class Staircase:
+    """What a neuron with `levels` levels sends in sum when its input comes evenly, per step:
+
+        unit * clip(floor(x / unit + start), 0, levels),     signed: from -levels to levels
+
+    unit and start: tensors that broadcast against one sample. Gradients pass the floor straight through, and stop where
+    the staircase has ended.
+    """
+
+    levels: int
+    signed: bool = False
+
+    def __call__(self, weights: Weights, *xs: Tensor) -> Tensor:
+        low = -self.levels if self.signed else 0
+        return _Floor.apply(xs[0] / weights["unit"] + weights["start"], low, self.levels) * weights["unit"]
+
+
+class _Floor(torch.autograd.Function):
+    """`clip(floor(r), low, high)`, differentiated as if it were r from low to high + 1."""
+
+    @staticmethod
+    def forward(ctx: Any, r: Tensor, low: int, high: int) -> Tensor:
+        ctx.save_for_backward((r >= low) & (r < high + 1))
+        return torch.floor(r).clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return grads[0] * ctx.saved_tensors[0], None, None
 
 
 @spec

@@ -4,7 +4,8 @@
     python -m rheobase.recipes.cifar_low_latency --table docs/low-latency.md
 
 Data, weights and calibration as in `cifar_conversion`: 512 unlabelled training images, all 10,000 test images. Each
-pair of letters and steps is a conversion of its own, `methods.best(steps, letters)`. Results that exist are kept.
+pair of letters and steps is a conversion of its own by `methods.best(steps, letters)`, and by `fitted` and `distilled`.
+Results that exist are kept.
 """
 
 from __future__ import annotations
@@ -20,50 +21,58 @@ from .cifar_conversion import NETS, network
 from .comparison import converted, insert, parser, program, rounded, slug
 
 LETTERS, STEPS = (1, 3, 15), (1, 2, 4, 8)
+METHODS = {"best": methods.best, "fitted": methods.fitted, "distilled": methods.distilled}
 LEVELS = tuple(sorted({k * t for k in LETTERS for t in STEPS}))
 
 
-def label(letters: int, steps: int) -> str:
-    return f"{letters} letters, T = {steps}"
+def label(method: str, letters: int, steps: int) -> str:
+    return f"{method}, {letters} letters, T = {steps}"
 
 
-def run(name: str, out: Path, limit: int | None) -> None:
-    """Every budget of one network."""
+def run(name: str, out: Path, limit: int | None, chosen: list[str]) -> None:
+    """Every budget of one network, by each of the chosen methods."""
     ann = network(name)
     train, _ = cifar10("train", limit=512)
     calibration = list(train.split(128))
     loader = batches(*cifar10("test", limit=limit), 100)
     rounded(out / name / "quantised.json", ann, calibration, loader, {}, LEVELS)
-    for steps in STEPS:
+    for kind in chosen:
         for letters in LETTERS:
-            title, method = label(letters, steps), methods.best(steps, letters)
-            converted(out / name / f"{slug(title)}.json", title, method, ann, calibration, loader, {}, steps)
+            for steps in STEPS:
+                title, method = label(kind, letters, steps), METHODS[kind](steps, letters)
+                converted(out / name / f"{slug(title)}.json", title, method, ann, calibration, loader, {}, steps)
 
 
 def table(folder: Path) -> Iterator[str]:
-    """Accuracy, events per neuron and energy of each budget, beside the quantised ANN with as many levels."""
+    """Accuracy of each budget by each method, beside the quantised ANN; events and energy of the last method run."""
     levels = dict(zip(*(read_json(folder / "quantised.json")[key] for key in ("levels", "accuracy")), strict=True))
     found = {
-        (k, t): Curve.from_json(read_json(path))
+        (k, t): curves
         for k in LETTERS
         for t in STEPS
-        if (path := folder / f"{slug(label(k, t))}.json").exists()
+        if (curves := {kind: Curve.from_json(read_json(path)) for kind, path in _results(folder, k, t)})
     }
     if not found:
         return
-    one = next(iter(found.values()))
+    one = next(iter(next(iter(found.values())).values()))
     yield f"{folder.name}, {one.samples} test images, ANN {one.ann_accuracy:.2%}"
     yield ""
-    yield "| letters | T | accuracy | below ANN | quantised ANN, as many levels | events per neuron | energy / ANN |"
-    yield f"|{'---|' * 7}"
-    for (letters, steps), curve in found.items():
-        accuracy, events = curve.accuracy[-1], curve.events[-1] * curve.rate[-1] * steps / curve.spikes[-1]
-        energy = curve.energy_pj[-1] / curve.ann_energy_pj
-        kind = "binary" if letters == steps == 1 else "ternary" if letters == 1 else f"up to {letters}"
+    yield f"| letters | T | {' | '.join(METHODS)} | below ANN | quantised ANN | events per neuron | energy / ANN |"
+    yield f"|{'---|' * (6 + len(METHODS))}"
+    for (letters, steps), curves in found.items():
+        cells = " | ".join(f"{curves[kind].accuracy[-1]:.2%}" if kind in curves else "" for kind in METHODS)
+        curve = list(curves.values())[-1]
+        events = curve.events[-1] * curve.rate[-1] * steps / curve.spikes[-1]
+        below = 100 * (curve.ann_accuracy - curve.accuracy[-1])
         yield (
-            f"| {kind} | {steps} | {accuracy:.2%} | {100 * (curve.ann_accuracy - accuracy):.2f} "
-            f"| {levels[letters * steps]:.2%} | {events:.3f} | {energy:.2f} |"
+            f"| {letters} | {steps} | {cells} | {below:.2f} | {levels[letters * steps]:.2%} "
+            f"| {events:.3f} | {curve.energy_pj[-1] / curve.ann_energy_pj:.2f} |"
         )
+
+
+def _results(folder: Path, letters: int, steps: int) -> Iterator[tuple[str, Path]]:
+    paths = ((kind, folder / f"{slug(label(kind, letters, steps))}.json") for kind in METHODS)
+    return ((kind, path) for kind, path in paths if path.exists())
 
 
 def tables(out: Path) -> dict[str, list[str]]:
@@ -75,13 +84,14 @@ def tables(out: Path) -> dict[str, list[str]]:
 def main() -> None:
     asked = parser(__doc__, Path("evidence/low-latency"))
     asked.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
+    asked.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     asked.add_argument("--limit", type=int, help="the first test images only, for a quick look")
     options = asked.parse_args()
     if options.table:
         insert(options.table, tables(options.out))
         return
     for name in options.nets:
-        run(name, options.out, options.limit)
+        run(name, options.out, options.limit, options.methods)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,49 @@
+"""What is learned from the source network's own answers, without labels and without touching a weight."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .spec import require, spec
+
+
+class Tuning(Protocol):
+    """How many passes over the calibration data are spent, and how fast is learned."""
+
+    @property
+    def passes(self) -> int: ...
+
+
+@spec
+class Untuned:
+    """Nothing is learned."""
+
+    @property
+    def passes(self) -> int:
+        return 0
+
+
+@spec(kw_only=False)
+class Distilled:
+    """Thresholds and starts of all layers together, such that the answers are those of the source network:
+
+        minimise KL(softmax(ANN(x)) || softmax(staircases(x)))  over  log theta and v0,   softmax over the last axis
+
+    where every neuron is the staircase of its levels, which is what it computes when its input comes evenly; floors
+    pass gradients straight through. Adam at `rate` with a cosine to 0, `passes` times through the calibration data in
+    batches of `batch` samples. mix: the share of samples, where inputs are real numbers, to which a random part of
+    another one is added, `x + lambda (x' - x)`, so that few samples serve longer. Answers that are no vectors of two or
+    more are compared in their squared error. Weights and biases are not touched and labels not seen; it is gradient
+    descent all the same, and costs about three runs of the source network on every sample in every pass. Ours, by
+    distillation [hinton2015distilling] and straight-through estimators [bengio2013estimating].
+    """
+
+    passes: int = 20
+    rate: float = 3e-3
+    mix: float = 0.5
+    batch: int = 32
+
+    def __post_init__(self) -> None:
+        require(self.passes >= 1, f"Distilled(passes={self.passes}) learns nothing", instead="Untuned()")
+        require(self.rate > 0 and self.batch >= 1, f"{self} needs a positive rate and batch")
+        require(0 <= self.mix <= 1, f"Distilled(mix={self.mix}) must lie in [0, 1]")
