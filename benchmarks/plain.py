@@ -12,15 +12,26 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import rheobase as rb
-from rheobase.nets import VGG16
+from rheobase.data import cifar10
+from rheobase.nets import VGG16, Plain
+
+MADE = {"vgg16": VGG16, "tiny": Plain(layers="8C3-P2-8C3-G")}
+"""Networks with random weights, by name."""
+
+
+def images(name: str, count: int) -> Tensor:
+    """The first training images of CIFAR-10; for the tiny network, noise of 8 x 8."""
+    if name == "tiny":
+        return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return cifar10("train", limit=count)[0]
 
 
 def network(name: str) -> nn.Module:
-    """ResNet-20 with its published weights, or VGG-16 for 32 x 32 images with random ones, in eval mode."""
+    """ResNet-20 with its published weights, or one of MADE with random ones, in eval mode."""
     if name == "resnet20":
         return spelled(name)
     torch.manual_seed(0)
-    model = VGG16.made((3, 32, 32), 10, nn.ReLU)
+    model = MADE[name].made((3, 32, 32), 10, nn.ReLU)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):  # spread as in trained networks, so that rates are like theirs
             nn.init.uniform_(module.weight, 0.5, 1.5)
