@@ -18,7 +18,7 @@ import rheobase as rb
 
 
 class Law(NamedTuple):
-    """A neuron: `u = leak * v + x`, a spike where u >= threshold, which is subtracted; backward ATan, at threshold 1."""
+    """`u = leak * v + x`, where u >= threshold a spike and `v = u - threshold`. Backward ATan, at threshold 1."""
 
     threshold: float = 1.0
     leak: float = 1.0

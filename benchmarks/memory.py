@@ -137,9 +137,7 @@ def rows(found: Found) -> Iterator[str]:
             )
 
 
-MEMORY = Benchmark(
-    name="memory", cases=CASES, quick=(TINY,), measure=measure, rows=rows, rounds=3, out=OUT / "memory"
-)
+MEMORY = Benchmark(name="memory", cases=CASES, quick=(TINY,), measure=measure, rows=rows, rounds=3, out=OUT / "memory")
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ class Case(NamedTuple):
     steps: int
 
     def __str__(self) -> str:
-        return f"neurons-{self.neuron}-{math.prod(self.shape)}-t{self.steps}"
+        return f"{self.neuron}-{math.prod(self.shape)}-t{self.steps}"
 
 
 CASES = [Case(neuron, shape, steps) for shape in SHAPES.values() for neuron in LAWS for steps in (1, 4, 8, 32)]
@@ -71,10 +71,14 @@ class Leaves(NamedTuple):
         return cls(leaves if library.axes == "step" else leaves[0])
 
     def gradient(self) -> Tensor:
-        return self.xs.grad if isinstance(self.xs, Tensor) else torch.stack([x.grad for x in self.xs])
+        found = torch.stack([x.grad for x in self.each()])
+        return found[0] if isinstance(self.xs, Tensor) else found
+
+    def each(self) -> list[Any]:
+        return [self.xs] if isinstance(self.xs, Tensor) else self.xs
 
     def fresh(self) -> None:
-        for x in (self.xs,) if isinstance(self.xs, Tensor) else self.xs:
+        for x in self.each():
             x.grad = None
 
 

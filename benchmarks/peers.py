@@ -47,12 +47,17 @@ def snntorch() -> list[Library]:
     def forget(net: nn.Module) -> None:  # its own reset looks at the children of a network only
         for module in net.modules():
             if isinstance(module, snntorch.Leaky):
-                module.reset_mem()
+                module.reset_mem()  # pyright: ignore
 
-    late, same = "with a leak its reset, a step late, makes another neuron", "the default is this neuron too"
+    def late(law: Law) -> str:
+        return "with a leak its reset, a step late, makes another neuron" if law.leak < 1 else ""
+
+    def same(law: Law) -> str:
+        return "" if law.leak < 1 else "the default is this neuron too"
+
     return [
-        Library("snntorch", made(True), forget, same_gradient=False, declines=lambda law: late if law.leak < 1 else ""),
-        Library("snntorch, reset in the same step", made(False), forget, declines=lambda law: "" if law.leak < 1 else same),
+        Library("snntorch", made(True), forget, same_gradient=False, declines=late),
+        Library("snntorch, reset in the same step", made(False), forget, declines=same),
     ]
 
 

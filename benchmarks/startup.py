@@ -16,12 +16,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from pairs import plainly, release, seconds, spread
+from cases import TINY, Case, reference
+from pairs import Spread, plainly, release, seconds, spread
+from plain import images, network, settled
 from suite import OUT, Benchmark, Found
 
+import rheobase as rb
 from rheobase.recipes.comparison import program
 
 TORCH = "import torch"
@@ -31,18 +34,7 @@ PEERS = {
 }  # fmt: skip
 
 
-class Case(NamedTuple):
-    """A network, how many images at once, and how many steps."""
-
-    net: str
-    batch: int
-    steps: int
-
-    def __str__(self) -> str:
-        return f"startup-{self.net}-b{self.batch}-t{self.steps}"
-
-
-CASES, TINY = (Case("resnet20", 32, 8),), (Case("tiny", 2, 2),)
+CASES = (Case("resnet20", 32, 8),)
 
 
 def commands() -> dict[str, list[str]]:
@@ -58,7 +50,7 @@ def started(words: list[str]) -> Callable[[], object]:
     return lambda: subprocess.run(given, check=True, capture_output=True)
 
 
-def imports(rounds: int) -> dict[str, Any]:
+def imports(rounds: int) -> dict[str, Spread]:
     """Seconds of every command, in turns; those that fail are left out by name."""
     works = {name: started(words) for name, words in commands().items()}
     for name in list(works):
@@ -77,10 +69,6 @@ def imports(rounds: int) -> dict[str, Any]:
 
 def stages(case: Case) -> dict[str, float]:
     """Seconds of every stage in this process, which has done nothing yet but imports."""
-    import rheobase as rb
-    from cases import reference
-    from plain import images, network, settled
-
     found: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
@@ -131,7 +119,9 @@ def rows(found: Found) -> Iterator[str]:
             yield f"| {what} | {s['median']:.3f} | {s['low']:.3f} to {s['high']:.3f} | |"
 
 
-STARTUP = Benchmark(name="startup", cases=CASES, quick=TINY, measure=measure, rows=rows, rounds=5, out=OUT / "startup")
+STARTUP = Benchmark(
+    name="startup", cases=CASES, quick=(TINY,), measure=measure, rows=rows, rounds=5, out=OUT / "startup"
+)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ import torch
 from cases import error
 from libraries import STEPPED, Activation, Law, Library, installed, layer
 from pairs import Work, paired, plainly
-from plain import images
+from plain import channels_last, images
 from suite import OUT, Benchmark, Found, ranked
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,7 +52,7 @@ class Case(NamedTuple):
     steps: int
 
     def __str__(self) -> str:
-        return f"training-{self.net}-{self.precision}-b{self.batch}-t{self.steps}"
+        return f"{self.net}-{self.precision}-b{self.batch}-t{self.steps}"
 
 
 CASES = (Case("six", "fp32", 16, 4), Case("six", "bf16", 16, 4), Case("six", "fp32", 16, 2), Case("six", "bf16", 16, 2))
@@ -66,7 +66,6 @@ class Learner(NamedTuple):
     answer: Callable[[], Tensor]
 
 
-
 def made(case: Case, activation: Callable[[], nn.Module]) -> nn.Module:
     """The network with these activations; the weights are always the same."""
     torch.manual_seed(0)
@@ -75,7 +74,7 @@ def made(case: Case, activation: Callable[[], nn.Module]) -> nn.Module:
 
 def ours(case: Case, x: Tensor, kernel: str = "") -> Learner:
     """rheobase, by the kernel it chooses or one that is asked for."""
-    net = rb.spiking(made(case, lambda: layer(LAW)), x).to(memory_format=torch.channels_last)
+    net = channels_last(rb.spiking(made(case, lambda: layer(LAW)), x))
 
     def answer() -> Tensor:
         with rb.kernels.use(kernel) if kernel else nullcontext():
@@ -86,13 +85,13 @@ def ours(case: Case, x: Tensor, kernel: str = "") -> Learner:
 
 def theirs(case: Case, x: Tensor, library: Library) -> Learner:
     """Another library, or the law step by step."""
-    net = made(case, lambda: Activation(library, LAW)).to(memory_format=torch.channels_last)
+    net = channels_last(made(case, lambda: Activation(library, LAW)))
     return Learner(net, lambda: library.outputs(net, x.expand(case.steps, *x.shape)).mean(0))
 
 
 def ann(case: Case, x: Tensor) -> Learner:
     """The network with ReLUs: one pass."""
-    net = made(case, nn.ReLU).to(memory_format=torch.channels_last)
+    net = channels_last(made(case, nn.ReLU))
     return Learner(net, lambda: net(x))
 
 
@@ -110,7 +109,7 @@ def first(learner: Learner, y: Tensor, precision: str = "fp32") -> First:
     loss, answer = losses(learner, y, precision)
     loss.backward()
     grads = [p.grad.flatten() for p in learner.net.parameters() if p.grad is not None and p.ndim > 1]
-    return First(answer.detach().float(), float(loss), torch.cat(grads))
+    return First(answer.detach().float(), float(loss.detach()), torch.cat(grads))
 
 
 def losses(learner: Learner, y: Tensor, precision: str) -> tuple[Tensor, Tensor]:
