@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but Python >= 3.11; each makes its own environment if there is none.
 PYTHON ?= python3
 
-.PHONY: demo test check evidence readme clean
+.PHONY: demo test check evidence readme speed clean
 
 demo: .venv/ready
 	.venv/bin/rheobase demo
@@ -23,6 +23,13 @@ evidence: .venv/ready
 	.venv/bin/python -m rheobase.recipes.efficientnet_lite
 	.venv/bin/python -m rheobase.recipes.imdb_search
 
+speed: export RHEOBASE_DATA ?= ../shared/data
+speed: export OMP_NUM_THREADS ?= 1
+speed:
+	bash benchmarks/environment.sh
+	for part in speed neurons training_step memory startup scaling; do \
+		benchmarks/.venv/bin/python -W ignore benchmarks/$$part.py || exit 1; done
+
 readme: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_conversion --table README.md
 	.venv/bin/python -m rheobase.recipes.cifar_low_latency --table docs/low-latency.md
@@ -31,6 +38,8 @@ readme: .venv/ready
 	.venv/bin/python -m rheobase.recipes.efficientnet_lite --table docs/depthwise.md
 	.venv/bin/python -m rheobase.recipes.training_results --table docs/training.md
 	.venv/bin/python -m rheobase.recipes.imdb_search --table docs/search.md
+	for part in speed neurons training_step memory startup scaling; do \
+		.venv/bin/python benchmarks/$$part.py --table docs/engine.md || exit 1; done
 
 .venv/ready: pyproject.toml constraints.txt setup.py $(wildcard csrc/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

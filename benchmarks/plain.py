@@ -12,20 +12,35 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import rheobase as rb
-from rheobase.nets import VGG16
+from rheobase.data import cifar10
+from rheobase.nets import VGG16, Plain
+
+MADE = {"vgg16": VGG16, "tiny": Plain(layers="8C3-P2-8C3-G")}
+"""Networks with random weights, by name."""
+
+
+def images(name: str, count: int) -> Tensor:
+    """The first training images of CIFAR-10; for the tiny network, noise of 8 x 8."""
+    if name == "tiny":
+        return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return cifar10("train", limit=count)[0]
 
 
 def network(name: str) -> nn.Module:
-    """ResNet-20 with its published weights, or VGG-16 for 32 x 32 images with random ones, in eval mode."""
+    """ResNet-20 with its published weights, or one of MADE with random ones, in eval mode."""
     if name == "resnet20":
         return spelled(name)
     torch.manual_seed(0)
-    model = VGG16.made((3, 32, 32), 10, nn.ReLU)
+    return spread_norms(MADE[name].made((3, 32, 32), 10, nn.ReLU)).eval()
+
+
+def spread_norms(model: nn.Module) -> nn.Module:
+    """Batch norms spread as in trained networks, so that rates are like theirs."""
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):  # spread as in trained networks, so that rates are like theirs
+        if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, -0.2, 0.3)
-    return model.eval()
+    return model
 
 
 def settled(model: nn.Module, images: Tensor) -> nn.Module:
@@ -56,11 +71,15 @@ def with_neurons(model: nn.Module, thresholds: list[float], activation: Callable
                 setattr(module, name, nn.Identity())
         return module
 
-    found = replaced(copy.deepcopy(model)).eval()
-    for module in found.modules():
-        if isinstance(module, nn.Conv2d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
-    return found
+    return channels_last(replaced(copy.deepcopy(model)).eval())
+
+
+def channels_last(net: nn.Module) -> nn.Module:
+    """The same network, the weights of its convolutions as they are read fastest."""
+    for weight in net.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return net
 
 
 def converted(model: nn.Module, images: Tensor) -> tuple[rb.SpikingNet, list[float]]:

@@ -1,0 +1,105 @@
+"""What is run: a network, how many images at once and for how many steps; and everything that runs it here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from libraries import Activation, Law, Library, libraries
+from pairs import Work
+from plain import converted, images, network, settled, with_neurons
+from torch import Tensor, nn
+
+import rheobase as rb
+
+AGREE = 0.05
+"""How far outputs may lie from the reference's, in their spread: rounding moves some spikes, errors move many."""
+
+
+class Case(NamedTuple):
+    """A network, how many images at once, and how many steps."""
+
+    net: str
+    batch: int
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.net}-b{self.batch}-t{self.steps}"
+
+
+TINY = Case("tiny", 2, 2)
+"""Seconds, and no data: for a first try of a benchmark, not for figures."""
+
+
+class Prepared(NamedTuple):
+    """The ANN, rheobase's network with the thresholds of its layers, and the images to run."""
+
+    ann: nn.Module
+    net: rb.SpikingNet
+    thresholds: list[float]
+    x: Tensor
+
+
+def prepared(case: Case) -> Prepared:
+    """All that a case needs; 256 other images calibrate."""
+    x = images(case.net, 256 + case.batch)
+    model = network(case.net)
+    if case.net != "resnet20":
+        model = settled(model, x[:256])
+    net, thresholds = converted(model, x[:256])
+    return Prepared(model, net, thresholds, x[256:].contiguous(memory_format=torch.channels_last))
+
+
+def ours(runs: Any, x: Tensor, steps: int) -> Tensor:
+    """The mean output after all steps of a network of rheobase, in pieces as it chooses them."""
+    *_, ys = runs.present(x, steps)
+    return ys[-1]
+
+
+def reference(net: rb.SpikingNet, x: Tensor, steps: int) -> Tensor:
+    """The same by the law alone."""
+    with rb.kernels.use("reference"):
+        return ours(net, x, steps)
+
+
+def candidates(given: Prepared, steps: int, name: str = "") -> dict[str, Callable[[], Work]]:
+    """Everything that runs a network here, by name: what makes it ready. Each answers the mean output.
+
+    name: the one that is wanted, if only one is; no other library is imported.
+    """
+    ann, net, thresholds, x = given
+
+    def compiled(precision: str) -> Work:
+        fast = rb.compile(net, x, precision=precision)
+        return lambda: ours(fast, x, steps)
+
+    def theirs(library: Library) -> Work:
+        spiking = with_neurons(ann, thresholds, lambda threshold: Activation(library, Law(threshold)))
+        return lambda: library.outputs(spiking, x.expand(steps, *x.shape)).mean(0)
+
+    return {
+        "rheobase": lambda: lambda: ours(net, x, steps),
+        "rheobase, reference": lambda: lambda: reference(net, x, steps),
+        **{f"rheobase, compiled {p}": lambda p=p: compiled(p) for p in ("fp32", "int8")},
+        **{library.name: lambda library=library: theirs(library) for library in libraries(name=name)},
+    }
+
+
+def error(found: Any, expected: Tensor) -> float:
+    """How far outputs lie from the reference's, in their spread."""
+    return float((found - expected).std() / expected.std())
+
+
+def agrees(found: Any, expected: Tensor, name: str, allowed: float = AGREE) -> bool:
+    """Whether outputs are the reference's up to a few spikes; says so where they are not."""
+    off = error(found, expected)
+    if not off <= allowed:
+        print(f"{name}: left out, its outputs are {off:.1%} from the reference's", flush=True)
+    return off <= allowed
+
+
+def agreeing(given: Prepared, steps: int, expected: Tensor) -> dict[str, Work]:
+    """Everything that runs the network and gives the answer that is expected, made ready."""
+    works = {name: ready() for name, ready in candidates(given, steps).items()}
+    return {name: work for name, work in works.items() if agrees(work(), expected, name)}

@@ -1,0 +1,75 @@
+"""A benchmark as a program: one JSON for each of its cases, and a table of them between its marks in the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pairs import provenance
+
+from rheobase.files import read_json, write_json
+from rheobase.recipes.comparison import insert, parser
+
+OUT = Path("evidence/speed")
+Found = Iterable[tuple[Any, Any]]
+"""Cases and what was found for them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """Cases that are measured one after the other; the text of a case names its file.
+
+    name: of the marks around its table. measure: parity first, then the figures of a case over so many rounds, as plain
+    data. rows: the table of what was found. quick: cases of seconds, for a first try.
+    """
+
+    name: str
+    cases: Sequence[Any]
+    quick: Sequence[Any]
+    measure: Callable[[Any, int], dict[str, Any]]
+    rows: Callable[[Found], Iterator[str]]
+    rounds: int = 9
+    out: Path = OUT
+
+    def run(self, case: Any, rounds: int, out: Path) -> None:
+        """One case; results that exist are kept."""
+        path = out / f"{case}.json"
+        if path.exists():
+            print(f"{case}: kept", flush=True)
+            return
+        write_json(path, case._asdict() | self.measure(case, rounds) | {"provenance": provenance(rounds)})
+        print(f"{case}: written", flush=True)
+
+    def table(self, out: Path) -> list[str]:
+        """The table of all cases that have been run; nothing where none has."""
+        found = [(case, read_json(path)) for case in self.cases if (path := out / f"{case}.json").exists()]
+        return list(self.rows(found)) if found else []
+
+    def program(self, about: str | None) -> None:
+        """What is asked on the command line."""
+        asked = parser(about, self.out)
+        asked.add_argument("--rounds", type=int, default=self.rounds)
+        asked.add_argument("--cases", nargs="+", choices=[str(case) for case in self.cases], metavar="CASE")
+        asked.add_argument("--quick", action="store_true", help="a first try in seconds: print figures, keep none")
+        options = asked.parse_args()
+        if options.table:
+            insert(options.table, {self.name: self.table(options.out)})
+            return
+        torch.set_num_threads(1)
+        if options.quick:
+            print("\n".join(self.rows((case, self.measure(case, 2)) for case in self.quick)))
+            return
+        for case in self.cases:
+            if not options.cases or str(case) in options.cases:
+                self.run(case, options.rounds, options.out)
+
+
+def ranked(ratios: dict[str, dict[str, float]], own: str) -> Iterator[str]:
+    """For each name of a result, the fastest first: name, median, quartiles, and by what factor `own` is faster."""
+    ours = ratios.get(own, {}).get("median")
+    for name, r in sorted(ratios.items(), key=lambda pair: pair[1]["median"]):
+        factor = f"{r['median'] / ours:.1f}" if ours else ""
+        yield f"{name} | {r['median']:.3f} | {r['low']:.3f} to {r['high']:.3f} | {factor} |"

@@ -1,0 +1,197 @@
+"""How long a step of training takes, beside other libraries: forward, backward and SGD.
+
+    bash benchmarks/environment.sh
+    RHEOBASE_DATA=/path/to/data benchmarks/.venv/bin/python benchmarks/training_step.py
+    python benchmarks/training_step.py --table docs/engine.md
+
+    r = time of a step / (T x time of the same step of the ANN, with ReLU, in float32)
+
+Six times convolution, batch norm and LIF (leak 0.5, soft reset, ATan), images held for T steps, the mean output, SGD.
+In bfloat16 the convolutions run under autocast. All start with the same weights, channels last. A candidate is timed
+only if its first answers and gradients in float32 are those of the law: of the reference kernel where batch norm sees
+all steps at once, of the law step by step where the network is called for each step, so that batch norm sees one. In
+bfloat16, where some libraries round potentials too and spikes are others, the first loss must be the law's to 2 %.
+What a library cannot be asked is in its name: norse has other surrogates, and the leaky neuron of snntorch another
+reset, a step late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from cases import error
+from libraries import STEPPED, Activation, Law, Library, installed, layer
+from pairs import Work, paired, plainly
+from plain import channels_last, images
+from suite import OUT, Benchmark, Found, ranked
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import rheobase as rb
+from rheobase.nets import Plain
+from rheobase.recipes.comparison import program
+
+NETS = {"six": Plain(layers="64C3-64C3-P2-128C3-128C3-P2-256C3-256C3-G"), "tiny": Plain(layers="8C3-P2-8C3-G")}
+LAW = Law(leak=0.5)
+ALLOWED = 0.05
+"""How far answers and gradients may be from the law's, in their spread: one spike that rounding moves moves others."""
+LOSS = 0.02
+"""How far the first loss in bfloat16 may be from the law's, as a share of it."""
+
+
+class Case(NamedTuple):
+    """A network, its precision, how many images at once, how many steps."""
+
+    net: str
+    precision: str
+    batch: int
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.net}-{self.precision}-b{self.batch}-t{self.steps}"
+
+
+CASES = (Case("six", "fp32", 16, 4), Case("six", "bf16", 16, 4), Case("six", "fp32", 16, 2), Case("six", "bf16", 16, 2))
+TINY = (Case("tiny", "fp32", 4, 2), Case("tiny", "bf16", 4, 2))
+
+
+class Learner(NamedTuple):
+    """A network and how it answers: the mean output over the steps `[N, classes]`."""
+
+    net: nn.Module
+    answer: Callable[[], Tensor]
+
+
+def made(case: Case, activation: Callable[[], nn.Module]) -> nn.Module:
+    """The network with these activations; the weights are always the same."""
+    torch.manual_seed(0)
+    return NETS[case.net].made((3, 32, 32), 10, activation).train()
+
+
+def ours(case: Case, x: Tensor, kernel: str = "") -> Learner:
+    """rheobase, by the kernel it chooses or one that is asked for."""
+    net = channels_last(rb.spiking(made(case, lambda: layer(LAW)), x))
+
+    def answer() -> Tensor:
+        with rb.kernels.use(kernel) if kernel else nullcontext():
+            return net(rb.constant(x, case.steps))[0][-1]
+
+    return Learner(net, answer)
+
+
+def theirs(case: Case, x: Tensor, library: Library) -> Learner:
+    """Another library, or the law step by step."""
+    net = channels_last(made(case, lambda: Activation(library, LAW)))
+    return Learner(net, lambda: library.outputs(net, x.expand(case.steps, *x.shape)).mean(0))
+
+
+def ann(case: Case, x: Tensor) -> Learner:
+    """The network with ReLUs: one pass."""
+    net = channels_last(made(case, nn.ReLU))
+    return Learner(net, lambda: net(x))
+
+
+class First(NamedTuple):
+    """Answers, loss and all gradients of the weights of a first step."""
+
+    answer: Tensor
+    loss: float
+    gradient: Tensor
+
+
+def first(learner: Learner, y: Tensor, precision: str = "fp32") -> First:
+    """The first step, without the change of the weights."""
+    learner.net.zero_grad()
+    loss, answer = losses(learner, y, precision)
+    loss.backward()
+    grads = [p.grad.flatten() for p in learner.net.parameters() if p.grad is not None and p.ndim > 1]
+    return First(answer.detach().float(), float(loss.detach()), torch.cat(grads))
+
+
+def losses(learner: Learner, y: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """Loss and answers, under autocast for bfloat16."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        answer = learner.answer()
+    return F.cross_entropy(answer.float(), y), answer
+
+
+def step(learner: Learner, y: Tensor, precision: str) -> Work:
+    """One step of training, weights and all."""
+    optimiser = torch.optim.SGD(learner.net.parameters(), lr=0.01, momentum=0.9)
+
+    def work() -> None:
+        optimiser.zero_grad()
+        losses(learner, y, precision)[0].backward()
+        optimiser.step()
+
+    return work
+
+
+class Candidate(NamedTuple):
+    """Something that trains the network. stepped: batch norm sees one step at a time. asked: what must be the law's."""
+
+    name: str
+    stepped: bool
+    ready: Callable[[], Learner]
+    asked: tuple[str, ...] = ("answer", "gradient")
+
+    def differs(self, learner: Learner, y: Tensor, law: First) -> str:
+        """Why its first step is not that of the law, or ""."""
+        found = first(learner, y)._asdict()
+        off = {name: error(found[name], getattr(law, name)) for name in self.asked}
+        return ", ".join(f"its {name} is {e:.1%} from the law's" for name, e in off.items() if not e <= ALLOWED)
+
+
+def candidates(case: Case, x: Tensor) -> Iterator[Candidate]:
+    """Everything that trains this network here."""
+    yield Candidate("rheobase", False, lambda: ours(case, x))
+    yield Candidate("rheobase, reference", False, lambda: ours(case, x, "reference"))
+    for library in installed():
+        ready = partial(theirs, case, x, library)
+        stepped = library.axes == "step"
+        if library.declines(LAW):
+            yield Candidate(f"{library.name} (another neuron)", stepped, ready, ())
+        elif library.same_gradient:
+            yield Candidate(library.name, stepped, ready)
+        else:
+            yield Candidate(f"{library.name} (another surrogate)", stepped, ready, ("answer",))
+
+
+def measure(case: Case, rounds: int) -> dict[str, Any]:
+    """r of everything whose first step is that of the law."""
+    x = images(case.net, case.batch).contiguous(memory_format=torch.channels_last)
+    y = torch.arange(case.batch) % 10
+    laws = {False: first(ours(case, x, "reference"), y), True: first(theirs(case, x, STEPPED), y)}
+    works, losses = {}, {}
+    for candidate in candidates(case, x):
+        learner, law = candidate.ready(), laws[candidate.stepped]
+        why = candidate.differs(learner, y, law)
+        loss = first(learner, y, case.precision).loss
+        if not why and candidate.asked and abs(loss / law.loss - 1) > LOSS:
+            why = f"its first loss is {loss:.4f}, the law's {law.loss:.4f}"
+        if why:
+            print(f"{candidate.name} is left out: {why}", flush=True)
+        else:
+            works[candidate.name], losses[candidate.name] = step(learner, y, case.precision), loss
+    ratios = paired(step(ann(case, x), y, "fp32"), works, rounds)
+    r = {name: ratio.times(1 / case.steps) for name, ratio in ratios.items()}
+    return {"r": plainly(r), "first_loss": losses}
+
+
+def rows(found: Found) -> Iterator[str]:
+    """r with its quartiles."""
+    yield "| precision, batch, T | library | r | quartiles | rheobase is faster by |"
+    yield "|---|---|---|---|---|"
+    for case, result in found:
+        for line in ranked(result["r"], "rheobase"):
+            yield f"| {case.precision}, {case.batch}, {case.steps} | {line}"
+
+
+TRAINING = Benchmark(name="training step", cases=CASES, quick=TINY, measure=measure, rows=rows, out=OUT / "training")
+
+if __name__ == "__main__":
+    program(lambda: TRAINING.program(__doc__))
