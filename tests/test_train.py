@@ -187,6 +187,25 @@ def test_a_converted_network_is_tuned_in_the_same_loop(tmp_path):
         fit(tmp_path / "a", settings, resume=True)
 
 
+def test_a_saved_network_goes_on_wherever_it_comes_from(tmp_path):
+    """The record names the file, so the command line tunes a converted network and resumes as ever."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(64, 4)
+    source = samples()
+    x = feed.normalised(source, feed.unit(source, source.x))
+    snn, _ = rb.convert(nn.Sequential(*layers).eval(), rb.methods.opi(), [x])
+    rb.save(tmp_path / "snn.safetensors", snn)
+    settings = config(epochs=2, mix=None, augment=(), net=training.Saved(str(tmp_path / "snn.safetensors")))
+    assert rb.from_json(rb.to_json(settings)) == settings
+    given, named = fit(tmp_path / "a", settings, net=rb.trainable(snn)), fit(tmp_path / "b", settings)
+    for (name, ours), (_, theirs) in zip(named.net.state_dict().items(), given.net.state_dict().items(), strict=True):
+        assert torch.equal(ours, theirs), name
+    again = replace(settings, net=training.Saved(str(tmp_path / "b/snn.safetensors")))
+    assert fit(tmp_path / "c", again).place.step == named.place.step
+    with pytest.raises(rb.InputError, match="reads samples of"):
+        train(settings, tmp_path / "d", data=(replace(source, x=source.x[..., :6]),) * 2)
+
+
 def test_a_trained_network_goes_on_in_the_same_loop(tmp_path):
     first = fit(tmp_path / "a", config(epochs=1, held=0))
     net = rb.SpikingNet(rb.load(tmp_path / "a/snn.safetensors").graph)

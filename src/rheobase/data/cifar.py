@@ -66,12 +66,18 @@ def _samples(arrays: tuple[np.ndarray, np.ndarray], classes: int, mean: tuple, s
 
 @spec
 class CIFAR10:
-    """Small photographs of ten classes: `RHEOBASE_DATA/cifar10`, or the hub [krizhevsky2009cifar]."""
+    """Small photographs of ten classes: `RHEOBASE_DATA/cifar10`, or the hub [krizhevsky2009cifar].
+
+    mean, std: what is subtracted from each colour and divided by, as a pretrained network has it.
+    """
+
+    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
+    std: tuple[float, ...] = (0.2470, 0.2435, 0.2616)
 
     def read(self, split: str) -> Samples:
         folder = found("cifar10", "cifar-10-batches-bin")
         arrays = _cifar10(folder, split) if folder else hub.images("uoft-cs/cifar10", split, "img", "label")
-        return _samples(arrays, 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+        return _samples(arrays, 10, self.mean, self.std)
 
 
 @spec

@@ -21,7 +21,7 @@ import torch
 from .. import FileError, from_json, load
 from ..files import read_json, write, write_json
 from ..spec import to_json
-from ..training import Training
+from ..training import Saved, Training
 from ..training.score import accuracy
 from .comparison import insert, program, slug
 
@@ -113,7 +113,8 @@ def _row(group: list[Result]) -> str:
     values = [100 * result.accuracy for result in group]
     spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     net: Any = config.net
-    name = getattr(net, "layers", None) or f"{type(net).__name__}-{net.depth}"
+    name = f"{Path(net.path).stem}, tuned" if isinstance(net, Saved) else getattr(net, "layers", None)
+    name = name or f"{type(net).__name__}-{net.depth}"
     cost = ["", ""] if first.spikes is None else [f"{_mean(group, 'spikes'):.2f}", f"{_mean(group, 'energy'):.2f}"]
     cells = [first.data, name, first.label, config.steps, config.epochs, len(group)]
     cells += [f"{statistics.mean(values):.2f}{spread}", *cost]

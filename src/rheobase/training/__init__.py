@@ -1,7 +1,7 @@
 """The parts of a training run, one file an idea; `rheobase.train` puts them together."""
 
 from .augment import Crop, Cutout, Jitter, Mirror
-from .config import Training, changed
+from .config import Saved, Training, changed
 from .mix import CutMix
 from .objective import TET, CrossEntropy
 from .optimiser import SGD, AdamW
@@ -20,6 +20,7 @@ __all__ = [
     "Jitter",
     "Mirror",
     "RandAugment",
+    "Saved",
     "Steady",
     "Training",
     "changed",

@@ -25,23 +25,33 @@ class Data(Protocol):
     def read(self, split: str) -> Source: ...
 
 
+@spec(kw_only=False)
+class Saved:
+    """A network in a file instead of a new one, converted or trained: training goes on from there.
+
+    Thresholds and starts of a converted one are learned as positive factors (`rheobase.trainable`).
+    """
+
+    path: str
+
+
 @spec
 class Training:
     """One run: the same record, the same weights, bit for bit on a CPU, however often it was stopped.
 
-    data, net, neuron: what is trained. threshold, start: theta and v0 of every neuron, in the unit of its drive. steps:
-    T. batch: samples of one optimiser step over all processes; accumulate: the pieces in which each process takes its
-    share. held: training samples kept back to choose by, never trained on. ema: decay of the average of the weights
-    that is evaluated, 0 for none. clip: largest norm of the gradient, 0 for none. bf16: mixed precision. recompute:
-    neurons whose gradient no kernel has run again backward instead of keeping what lies between, which takes less
-    memory and more time. seed: of everything random.
+    data, net, neuron: what is trained. threshold, start: theta and v0 of every neuron, in the unit of its drive. With
+    `Saved` all three are those of the file. steps: T. batch: samples of one optimiser step over all processes;
+    accumulate: the pieces in which each process takes its share. held: training samples kept back to choose by, never
+    trained on. ema: decay of the average of the weights that is evaluated, 0 for none. clip: largest norm of the
+    gradient, 0 for none. bf16: mixed precision. recompute: neurons whose gradient no kernel has run again backward
+    instead of keeping what lies between, which takes less memory and more time. seed: of everything random.
 
     Raises SpecError for what makes no run.
     """
 
     data: Data
-    net: Architecture
-    neuron: Neuron
+    net: Architecture | Saved
+    neuron: Neuron = Neuron()
     threshold: float = 1.0
     start: float = 0.0
     steps: int = 2

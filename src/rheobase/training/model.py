@@ -9,18 +9,23 @@ import torch
 from torch import Tensor
 
 from ..data import Source
+from ..errors import InputError
 from ..layers import Population
 from ..network import SpikingNet
 from ..spec import to_json
 from ..spiking import folded, spiking
 from ..state import Visit
+from ..store import load
+from ..trainable import trainable
 from ..version import VERSION
 from .chance import number
-from .config import Training
+from .config import Saved, Training
 
 
 def built(config: Training, source: Source) -> SpikingNet:
-    """A new network for the samples of a source; its weights are a function of the seed."""
+    """A network for the samples of a source: a new one, whose weights are a function of the seed, or a saved one."""
+    if isinstance(config.net, Saved):
+        return opened(config.net, source)
     torch.manual_seed(number(config.seed, "weights"))
     module = config.net.made(
         source.shape,
@@ -30,6 +35,19 @@ def built(config: Training, source: Source) -> SpikingNet:
     net = spiking(module, torch.zeros(2, *source.shape))
     net.recompute = config.recompute
     return net
+
+
+def opened(saved: Saved, source: Source) -> SpikingNet:
+    """A saved network to go on with. Raises InputError if it is not one for these samples."""
+    net = load(saved.path)
+    shape = next(iter(net.inputs.values()))
+    if tuple(shape) != tuple(source.shape):
+        raise InputError(
+            f"{saved.path!r} reads samples of {tuple(shape)}, the data are {tuple(source.shape)}",
+            instead="the data that it was made for",
+        )
+    known = all(neuron.surrogate is not None for _, neuron in net.sites())
+    return SpikingNet(net.graph, net.provenance) if known else trainable(net)
 
 
 def deployed(net: SpikingNet, config: Training) -> SpikingNet:
