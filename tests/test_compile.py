@@ -374,8 +374,10 @@ def test_pools_of_letters(kernel, stride, dilation, padded, ceil_mode, seed):
 def test_a_maximum_of_the_mean_so_far_runs_by_reference():
     """In a converted network the maximum is a difference over time, with a memory."""
     net, x = converted("maximum", METHODS["binary"])
-    kernels_of = {layer.name: layer.kernel for layer in rb.compile(net, x).explain()}
-    assert {kernels_of[node.name] for node in net.graph_nodes if isinstance(node.op, ops.Difference)} == {"reference"}
+    layers = {layer.name: layer for layer in rb.compile(net, x).explain()}
+    pools = [layers[node.name] for node in net.graph_nodes if isinstance(node.op, ops.Difference)]
+    assert [layer.kernel for layer in pools] == ["reference", "reference"]
+    assert {layer.declined["stage"] for layer in pools} == {"a maximum of sums over time, with a memory"}
 
 
 class Lite(nn.Module):

@@ -116,8 +116,13 @@ class Plan:
         """A node outside of stages."""
         if node.name in self.narrow:
             return Narrow(node)
-        pools = isinstance(node.op, (ops.AvgPool, ops.MaxPool)) and len(node.op.kernel) <= 2
-        return Pool(node) if pools and node.name in self.spelled else Reference(node)
+        if isinstance(node.op, ops.Difference) and node.op.exact:
+            return Reference(node, "a maximum of sums over time, with a memory")
+        if not isinstance(node.op, (ops.AvgPool, ops.MaxPool)):
+            return Reference(node)
+        if node.name not in self.spelled:
+            return Reference(node, "what leaves it are no letters of one byte")
+        return Reference(node, "windows of a volume") if len(node.op.kernel) > 2 else Pool(node)
 
 
 def _given(name: str, declined: dict[str, str] | None = None) -> Drive:
