@@ -83,7 +83,7 @@ struct Worker {
   // How many output rows are driven before their neurons fire: few, but where weights are many, rows that share them.
   static int64_t rows_of(const Stage& stage) {
     int64_t weights = 0;
-    for (const Term& term : stage.terms) weights += term.blocks * term.block_step;
+    for (const Term& term : stage.terms) weights += term.windows * term.blocks * term.block_step;
     const int64_t room = weights > 131072 ? 65536 : 6144, line = stage.steps * stage.out_w * stage.outputs;  // floats
     return std::max<int64_t>(1, std::min<int64_t>(stage.out_h, room / line));
   }
@@ -95,9 +95,9 @@ struct Worker {
   void term(size_t k, int64_t image, int64_t row, int64_t rows, float* y) {
     const Term& term = stage.terms[k];
     switch (term.kind) {
-      case DENSE:
-        return term.flush < term.groups * term.kernel_h ? dense<true>(term, stage, padded[k], row, rows, y)
-                                                         : dense<false>(term, stage, padded[k], row, rows, y);
+      case DENSE: return dense(term, stage, padded[k], row, rows, y);
+      case DEPTHWISE: return depthwise<Whole>(term, stage, padded[k], row, rows, y);
+      case REAL_DEPTHWISE: return depthwise<Real>(term, stage, padded[k], row, rows, y);
       case IDENTITY: return identity<false>(term, stage, letters(term, image), scales[k].data(), row, rows, y);
       case CURRENT: return current(term, stage, image, row, rows, y);
       default: return gathered[k].drive(term, stage, row, rows, y);
@@ -131,8 +131,9 @@ struct Worker {
   void image(int64_t image) {
     for (size_t k = 0; k < stage.terms.size(); k++) {
       const Term& term = stage.terms[k];
-      if (term.kind == DENSE) padded[k].fill(term, letters(term, image), stage.steps);
-      if (term.kind == EVENTS || term.kind == REAL_EVENTS) gathered[k].fill(term, letters(term, image), stage.steps);
+      if (term.kind == DENSE || term.kind == DEPTHWISE || term.kind == REAL_DEPTHWISE)
+        padded[k].fill(term, stage, letters(term, image));
+      if (term.kind == EVENTS || term.kind == REAL_EVENTS) gathered[k].fill(term, stage, letters(term, image));
     }
     const int64_t line = stage.steps * stage.out_w * stage.outputs;
     for (int64_t row = 0; row < stage.out_h; row += together) {

@@ -1,31 +1,5 @@
 // Convolution of letters that are mostly 0, as in `events.h`: each event adds its weights to the outputs that see it,
-// sums in registers while a row is walked from left to right. Sums are whole numbers of 16 bits, which the weights were
-// proved not to overflow, or floats.
-
-struct Whole {
-  typedef int8_t Weight;
-  typedef S Vector;
-  static constexpr int WIDTH = 2 * W;
-  static inline S once(const int8_t* w) { return doubled(w); }
-  static inline S times(const int8_t* w, int32_t a) { return doubled(w) * all(static_cast<int16_t>(a)); }
-  template <class Store>
-  static inline void write(float* y, S sum, const float* scale, const float* bias, Store put) {
-    put(y, real(half<0>(sum)) * load(scale) + load(bias));
-    put(y + W, real(half<1>(sum)) * load(scale + W) + load(bias + W));
-  }
-};
-
-struct Real {
-  typedef float Weight;
-  typedef F Vector;
-  static constexpr int WIDTH = W;
-  static inline F once(const float* w) { return load(w); }
-  static inline F times(const float* w, int32_t a) { return load(w) * all(static_cast<float>(a)); }
-  template <class Store>
-  static inline void write(float* y, F sum, const float*, const float* bias, Store put) {
-    put(y, sum + load(bias));
-  }
-};
+// sums in registers while a row is walked from left to right.
 
 struct Lists {
   std::vector<int32_t> values, weights, first;
@@ -40,7 +14,7 @@ struct Reached {
   int32_t weights, first;  // as `Column`
 };
 
-// The events of one image and step, pixel after pixel.
+// The events of one image and step, pixel after pixel; x: the first channel taken.
 static void decode(const Term& term, const std::vector<Reached>& columns, const int8_t* x, Lists& out) {
   out.make(term.height * term.width * term.taken, term.height * term.width);
   const int32_t step = static_cast<int32_t>(term.most * term.block);
@@ -49,7 +23,6 @@ static void decode(const Term& term, const std::vector<Reached>& columns, const 
   const I lanes = load(lane);
   const int taken = static_cast<int>(term.taken);
   int32_t *first = out.first.data(), n = 0;
-  x += term.first;
   for (int64_t row = 0; row < term.height; row++)
     for (int64_t w = 0; w < term.width; w++, x += term.channels) {
       *first++ = n;
@@ -90,42 +63,36 @@ static void merge(const Term& term, const Lists& events, int64_t row, Lists& out
   out.first[term.width] = n;
 }
 
-// One output row of one block, from its merged events.
+// One output row of one block of a window, from its merged events.
 template <class Number, int MOST, int VECTORS, bool WEIGHTED>
-static void gather(const Term& term, const Stage& stage, const Reached* columns, const Lists& events, int64_t block, float* y) {
+static void gather(const Term& term, const Stage& stage, const Reached* columns, const Lists& events, int64_t window, int64_t block,
+                   float* y) {
   typedef typename Number::Vector V;
   constexpr int WIDTH = Number::WIDTH;
-  const auto* weights = static_cast<const typename Number::Weight*>(term.weights) + block * term.block_step;
-  const int64_t from = block * VECTORS * WIDTH;
-  const int here = static_cast<int>(std::min<int64_t>(VECTORS * WIDTH, stage.outputs - from));
+  const Block<typename Number::Weight> own(term, stage, window, block);
   const int32_t *values = events.values.data(), *places = events.weights.data(), *first = events.first.data();
   V sum[MOST][VECTORS] = {};
   int64_t at = std::min(0, columns[0].first), column = 0;
-  y += at * stage.outputs + from;
+  y += at * stage.outputs + own.first;
   for (;; at++, y += stage.outputs) {
     for (; column < term.width && columns[column].first == at; column++)
       for (int32_t e = first[column]; e < first[column + 1]; e++) {
-        const auto* w = weights + places[e];
+        const auto* w = own.weights + places[e];
 #pragma GCC unroll 16
         for (int j = 0; j < MOST; j++)
 #pragma GCC unroll 16
           for (int v = 0; v < VECTORS; v++) {
             const auto* here = w + (j * VECTORS + v) * WIDTH;
-            sum[j][v] += WEIGHTED ? Number::times(here, values[e]) : Number::once(here);
+            sum[j][v] += WEIGHTED ? Number::weights(here) * Number::same(values[e]) : Number::weights(here);
           }
       }
     if (at >= 0) {
       if (at >= stage.out_w) return;
-      const float *scale = term.scale + from, *bias = term.bias + from, *end = y + here;
-      if (here == VECTORS * WIDTH) {
 #pragma GCC unroll 16
-        for (int v = 0; v < VECTORS; v++)
-          Number::write(y + v * WIDTH, sum[0][v], scale + v * WIDTH, bias + v * WIDTH, [](float* to, F a) { store(to, a); });
-      } else {
-#pragma GCC unroll 16
-        for (int v = 0; v < VECTORS; v++)
-          Number::write(y + v * WIDTH, sum[0][v], scale + v * WIDTH, bias + v * WIDTH,
-                        [end](float* to, F a) { store(to, a, static_cast<int>(end - to)); });
+      for (int v = 0; v < VECTORS; v++) {
+        F sums[Number::REALS];
+        Number::reals(sum[0][v], sums);
+        write<Number>(y + v * WIDTH, sums, own.scale + v * WIDTH, own.bias + v * WIDTH, own.outputs - v * WIDTH);
       }
     }
 #pragma GCC unroll 16
@@ -137,7 +104,7 @@ static void gather(const Term& term, const Stage& stage, const Reached* columns,
   }
 }
 
-typedef void (*Gather)(const Term&, const Stage&, const Reached*, const Lists&, int64_t, float*);
+typedef void (*Gather)(const Term&, const Stage&, const Reached*, const Lists&, int64_t, int64_t, float*);
 
 template <class Number, int OUTPUTS, int MOST = 1>
 static Gather gather_of(const Term& term) {
@@ -154,20 +121,23 @@ static Gather gather_of(const Term& term) {
   return term.block == 32 ? gather_of<Whole, 32>(term) : gather_of<Whole, 64>(term);
 }
 
-// The events of an image at every step, and of the output rows at hand.
+// The events of an image for every window and step, and of the output rows at hand.
 struct Gathered {
   std::vector<Reached> columns;
   std::vector<Lists> pixels, lines;
 
-  void fill(const Term& term, const int8_t* x, int64_t steps) {
+  void fill(const Term& term, const Stage& stage, const int8_t* x) {
     columns.resize(term.width);
     for (int64_t column = 0; column < term.width; column++) {
       const int64_t right = column + term.pad_w, phase = right % term.stride_w;
       columns[column] = {phase < term.kernel_w ? static_cast<int32_t>(phase * term.phase_step) : -1,
                          static_cast<int32_t>(right / term.stride_w - (term.most - 1))};
     }
-    pixels.resize(steps);
-    for (int64_t t = 0; t < steps; t++) decode(term, columns, x + t * term.height * term.width * term.channels, pixels[t]);
+    pixels.resize(term.windows * stage.steps);
+    const int64_t image = term.height * term.width * term.channels, between = term.channels / term.windows;
+    for (int64_t window = 0; window < term.windows; window++)
+      for (int64_t t = 0; t < stage.steps; t++)
+        decode(term, columns, x + t * image + window * between + term.first, pixels[window * stage.steps + t]);
   }
 
   // The drives of the output rows from `first` on, as `dense` writes them.
@@ -175,9 +145,11 @@ struct Gathered {
     const Gather run = gather_of(term);
     const int64_t count = stage.steps * rows;
     if (static_cast<int64_t>(lines.size()) < count) lines.resize(count);
-    for (int64_t k = 0; k < count; k++) merge(term, pixels[k / rows], first + k % rows, lines[k]);
-    for (int64_t block = 0; block < term.blocks; block++)  // its weights stay in the cache
-      for (int64_t k = 0; k < count; k++)
-        run(term, stage, columns.data(), lines[k], block, y + k * stage.out_w * stage.outputs);
+    for (int64_t window = 0; window < term.windows; window++) {
+      for (int64_t k = 0; k < count; k++) merge(term, pixels[window * stage.steps + k / rows], first + k % rows, lines[k]);
+      for (int64_t block = 0; block < term.blocks; block++)  // its weights stay in the cache
+        for (int64_t k = 0; k < count; k++)
+          run(term, stage, columns.data(), lines[k], window, block, y + k * stage.out_w * stage.outputs);
+    }
   }
 };

@@ -1,5 +1,8 @@
 #include "lanes.h"
 #include "integers.h"
+#include "numbers.h"
+#include "padded.h"
 #include "dense.h"
+#include "depthwise.h"
 #include "gather.h"
 #include "drive.h"

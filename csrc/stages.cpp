@@ -16,15 +16,15 @@ using torch::stable::Tensor;
 
 namespace {
 
-constexpr int64_t NUMBERS = 20;  // of a term, in the order of its members
+constexpr int64_t NUMBERS = 22;  // of a term, in the order of its members
 
 // The terms by their numbers, with the tensors that each has four of: what it reads, weights, scale, bias.
 Term term(const int64_t* numbers, const Tensor* tensors) {
   Term a{};
   a.kind = static_cast<int>(numbers[0]);
-  int64_t* const members[] = {&a.height,   &a.width,    &a.channels, &a.first, &a.taken, &a.kernel_h,   &a.kernel_w,
-                              &a.stride_h, &a.stride_w, &a.pad_h,    &a.pad_w, &a.dilation_h, &a.block, &a.flush,
-                              &a.zero,     &a.shift};
+  int64_t* const members[] = {&a.height,   &a.width,    &a.channels, &a.windows, &a.first, &a.taken,      &a.kernel_h,
+                              &a.kernel_w, &a.stride_h, &a.stride_w, &a.pad_h,   &a.pad_w, &a.dilation_h, &a.dilation_w,
+                              &a.block,    &a.flush,    &a.zero,     &a.shift};
   for (int64_t* member : members) *member = *++numbers;
   a.weighted = *++numbers != 0, a.image_step = *++numbers, a.time_step = *++numbers;
   if (a.kind == CURRENT) a.current = static_cast<const float*>(tensors[0].const_data_ptr());
@@ -36,12 +36,16 @@ Term term(const int64_t* numbers, const Tensor* tensors) {
 }
 
 void steps(Term& a, int64_t outputs) {
+  if (!a.windows) return;
+  a.blocks = (outputs / a.windows + a.block - 1) / a.block;
   if (a.kind == DENSE) {
-    a.groups = (a.kernel_w * a.taken + 3) / 4, a.block_step = 64 * a.kernel_h * a.groups, a.blocks = (outputs + 15) / 16;
+    a.groups = (a.kernel_w * a.taken + 3) / 4, a.block_step = 4 * a.block * a.kernel_h * a.groups;
   } else if (a.kind == EVENTS || a.kind == REAL_EVENTS) {
     a.most = (a.kernel_w + a.stride_w - 1) / a.stride_w;
     a.phase_step = a.taken * a.most * a.block, a.kernel_step = a.stride_w * a.phase_step;
-    a.block_step = a.kernel_h * a.kernel_step, a.blocks = (outputs + a.block - 1) / a.block;
+    a.block_step = a.kernel_h * a.kernel_step;
+  } else {
+    a.block_step = a.kernel_h * a.kernel_w * a.block;
   }
 }
 

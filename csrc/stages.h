@@ -3,15 +3,18 @@
 
 #include "kernels.h"
 
-enum Kind { DENSE, EVENTS, REAL_EVENTS, IDENTITY, CURRENT };
+enum Kind { DENSE, EVENTS, REAL_EVENTS, DEPTHWISE, REAL_DEPTHWISE, IDENTITY, CURRENT };
 
 // Something that drives the neurons [out_h, out_w, outputs] of a stage at every step. All maps are channels last.
 //
-// DENSE, EVENTS and REAL_EVENTS convolve letters: drive = scale * (sum of weights * letters) + bias. The letters are
-// x [images, steps, height, width, channels], of which the channels [first, first + taken) are read. DENSE has weights
-// int8 [block][kernel_h][group of 4][16 outputs][4]: a group is 4 letters of the kernel_w * taken ones of a kernel row,
-// the last filled up with 0. EVENTS has int8, REAL_EVENTS floats (with scales of 1), packed as in `EventConv`:
-// [block][kernel_h][phase][taken][most][`block` outputs]. IDENTITY passes the letters on, scaled: channel o of place
+// All but the last two kinds convolve letters: drive = scale * (sum of weights * letters) + bias. The letters are x [images,
+// steps, height, width, channels]. Outputs and channels fall into as many `windows`, each of which reads only its own
+// channels, and of these only [first, first + taken). The outputs of a window are computed in blocks, `block` at a time;
+// weights, scales and biases are filled up to whole blocks. DENSE has weights int8 [window][block][kernel_h][group of 4]
+// [16 outputs][4]: a group is 4 letters of the kernel_w * taken ones of a kernel row, the last filled up with 0. EVENTS has
+// int8, REAL_EVENTS floats (with scales of 1), packed as in `EventConv`: [window][block][kernel_h][phase][taken][most]
+// [outputs]. DEPTHWISE has int8 and REAL_DEPTHWISE floats [block][kernel_h][kernel_w][outputs], one channel for each output.
+// What lies beyond the map, as far as the kernel reaches, is 0. IDENTITY passes the letters on, scaled: channel o of place
 // (h, w) hears channel o - shift of place (h, w) * stride. CURRENT is given as it is, floats [images, steps, ...] with
 // strides of their own.
 struct Term {
@@ -20,9 +23,10 @@ struct Term {
   const float* current;
   const void* weights;
   const float *scale, *bias;  // one for each output
-  int64_t height, width, channels, first, taken;
-  int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h;
-  int64_t block, flush, zero, shift;  // flush: groups until sums of 16 bits are taken; zero: added to letters, no sign left
+  int64_t height, width, channels, windows, first, taken;
+  int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+  int64_t block, flush, zero, shift;  // flush: groups, or kernel places, until sums of 16 bits are taken; zero: added to
+                                      // letters, no sign left
   bool weighted;                      // letters other than 0 and 1
   int64_t image_step, time_step;      // of a current
   // Made of the above.

@@ -6,21 +6,27 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import rheobase as rb
-from rheobase import data, kernels
+from rheobase import data, kernels, ops
 from rheobase.compile import CompiledNet, ready
 from rheobase.gate import Wait
+from rheobase.graph import Node
 from rheobase.kernels import cpu
 from rheobase.membrane import Membrane
 from rheobase.nets import Plain
 from rheobase.nets.cifar_resnet import cifar_resnet20
-from rheobase.stages import Stage
+from rheobase.nets.efficientnet_lite import Block, EfficientNetLite
+from rheobase.spelling import Spelling
+from rheobase.stages import Pool, Run, Stage, Values
 from rheobase.state import State
 
 pytestmark = pytest.mark.skipif(bool(cpu.MISSING), reason=cpu.MISSING)
@@ -60,11 +66,39 @@ class Joined(nn.Module):
         return self.readout(F.relu(self.both(x)).mean((2, 3)))
 
 
+class Grouped(nn.Module):
+    """Groups of several widths and depthwise convolutions: a rim wider below, dilated columns, a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.pairs = nn.Conv2d(3, 12, 3, padding=1), nn.Conv2d(12, 24, 3, padding=1, groups=6)
+        self.each, self.down = nn.Conv2d(24, 24, 5, padding=2, groups=24), nn.Conv2d(24, 24, 3, 2, groups=24)
+        self.halves = nn.Conv2d(24, 80, 3, padding=1, groups=2)
+        self.wide = nn.Conv2d(80, 80, 3, padding=2, dilation=2, groups=80)
+        self.readout = nn.Linear(80, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.pairs(F.relu(self.stem(x))))
+        x = F.relu(self.each(x) + x)
+        x = F.relu(self.down(F.pad(x, (0, 1, 0, 1))))
+        x = F.relu(self.wide(F.relu(self.halves(x))))
+        return self.readout(x.mean((2, 3)))
+
+
+class Mean(nn.Module):
+    """Over all places."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(-1)
+
+
 def row() -> nn.Module:
     """Convolutions in one dimension, over rows of an image."""
     convolutions = [nn.Conv1d(36, 8, 3, 2, 1), nn.ReLU(), nn.Conv1d(8, 12, 3, padding=1), nn.ReLU(), nn.AvgPool1d(2)]
-    last = [nn.Conv1d(12, 20, 3, 1, 2), nn.ReLU(), nn.Flatten(), nn.Linear(100, 9), nn.ReLU(), nn.Linear(9, 5)]
-    return nn.Sequential(nn.Flatten(1, 2), *convolutions, *last)
+    each = [nn.Conv1d(12, 12, 3, padding=2, dilation=2, groups=12), nn.ReLU()]
+    both = [nn.Conv1d(12, 20, 3, 1, 2, groups=2), nn.ReLU()]
+    last = [nn.Flatten(), nn.Linear(100, 9), nn.ReLU(), nn.Linear(9, 5)]
+    return nn.Sequential(nn.Flatten(1, 2), *convolutions, *each, *both, *last)
 
 
 def plain(layers: str) -> Callable[[], nn.Module]:
@@ -77,6 +111,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "residual": Residual,
     "layers": plain("33-20-17"),
     "joined": Joined,
+    "grouped": Grouped,
     "row": row,
 }
 METHODS = {
@@ -247,11 +282,28 @@ def test_what_no_stage_takes_runs_by_reference_and_is_named(name):
         assert torch.equal(fast(rb.constant(x, 4))[0], net(rb.constant(x, 4))[0])
 
 
-def test_a_grouped_convolution_is_named_and_its_neurons_are_a_stage():
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_which_kernel_runs_a_grouped_convolution(precision):
+    net, x = converted("grouped", METHODS["binary"])
+    fast = rb.compile(net, x, precision)
+    drives = [drive for step in fast.steps if isinstance(step, Stage) for drive in step.drives if drive.weights]
+    own, others = {"int8": ("depthwise", ("dense", "events")), "fp32": ("real depthwise", ("real events",))}[precision]
+    assert [drive.name for drive in drives] == ["pairs", "each", "down", "halves", "wide"]
+    for drive in drives:
+        if drive.name in ("pairs", "halves"):
+            assert drive.declined == {own: "its outputs do not read a channel each"}
+            assert set(drive.kernels) == set(others)
+        else:
+            assert drive.declined == dict.fromkeys(others, "each output reads a channel of its own")
+            assert set(drive.kernels) == {own}
+    assert not any(isinstance(step.node.op, ops.Pad) for step in fast.steps)
+
+
+def test_a_convolution_that_no_kernel_takes_is_named_and_its_neurons_are_a_stage():
     torch.manual_seed(0)
     ann = nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(256, 5),
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, dilation=2, groups=2), nn.ReLU(), nn.Conv2d(8, 4, 1),
+        nn.ReLU(), nn.Flatten(), nn.Linear(144, 5),
     )  # fmt: skip
     x = torch.randn(4, *SHAPE)
     net, _ = rb.convert(ann.eval(), rb.methods.opi(), [x])
@@ -259,10 +311,107 @@ def test_a_grouped_convolution_is_named_and_its_neurons_are_a_stage():
     layers = {layer.name: layer for layer in fast.explain()}
     assert layers["2"].kernel == "reference"
     assert layers["3"].kernel == "given"
-    assert "8 groups" in next(iter(layers["3"].declined.values()))
+    assert {name: layers["3"].declined[f"2: {name}"] for name in ("dense", "events")} == dict.fromkeys(
+        ("dense", "events"), "its columns are dilated"
+    )
     assert layers["5"].weights == "int8"
     with torch.no_grad():
         assert torch.equal(fast(rb.constant(x, 4))[0], fast.net(rb.constant(x, 4))[0])
+
+
+POOLS = {
+    "padded": (nn.Conv2d, nn.MaxPool2d(3, 2, 1)),
+    "ceiling": (nn.Conv2d, nn.MaxPool2d(3, 2, ceil_mode=True)),
+    "dilated": (nn.Conv2d, nn.MaxPool2d((2, 3), 1, 0, 3)),
+    "row": (nn.Conv1d, nn.MaxPool1d(3, 2, 1)),
+}
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize("name", POOLS)
+def test_a_maximum_of_each_step_is_one_of_letters(name, levels):
+    """In a network written with neurons the maximum acts at each step by itself."""
+    torch.manual_seed(0)
+    neuron = partial(rb.MultiThresholdLIF, levels=levels)
+    convolution, pool = POOLS[name]
+    rows = [nn.Flatten(1, 2)] if name == "row" else []
+    first, second = convolution(36 if rows else 3, 8, 3, padding=1), convolution(8, 6, 3, padding=1)
+    module = nn.Sequential(*rows, first, neuron(), pool, second, neuron(), nn.Flatten(2), Mean(), nn.Linear(6, 5))
+    x = 4 * torch.randn(6, *SHAPE)
+    fast = rb.compile(rb.spiking(module.eval(), x), x)
+    assert "pool" in {layer.kernel for layer in fast.explain()}
+    with torch.no_grad():
+        (ys, state), (expected, other) = fast(rb.constant(x, 5)), fast.net(rb.constant(x, 5))
+    assert ys.any()
+    assert torch.equal(ys, expected)
+    same_state(state, other)
+
+
+@given(
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    dilation=st.integers(1, 2),
+    padded=st.booleans(),
+    ceil_mode=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_pools_of_letters(kernel, stride, dilation, padded, ceil_mode, seed):
+    """Of either sign, largest or mean, whatever the windows: the operation itself."""
+    padding = tuple(k // 2 for k in kernel) if padded else (0, 0)
+    dilated = (1, 1) if padded else (dilation, dilation)
+    largest = ops.MaxPool(kernel=kernel, stride=stride, padding=padding, dilation=dilated, ceil_mode=ceil_mode)
+    xs = torch.randint(-9, 10, (3, 2, 4, 8, 9), generator=torch.Generator().manual_seed(seed)).float() - 5
+    for op in (largest, ops.AvgPool(kernel=kernel, stride=stride, padding=(0, 0))):
+        ys = op({}, xs.flatten(0, 1))
+        values = Values({"x": tuple(xs.shape[2:]), "y": tuple(ys.shape[1:])}, {"x": Spelling(1.0, -14, 4)})
+        values.put("x", xs)
+        node = Node(name="y", op=op, inputs=("x",), shape=tuple(ys.shape[1:]))
+        Pool(node).run(Run(None, values, 0, 3, 2, {}, {}, None))  # type: ignore[arg-type]
+        found = values.real("y").flatten(0, 1)
+        assert torch.equal(found, ys) if op is largest else torch.allclose(found, ys, rtol=1e-6)
+
+
+def test_a_maximum_of_the_mean_so_far_runs_by_reference():
+    """In a converted network the maximum is a difference over time, with a memory."""
+    net, x = converted("maximum", METHODS["binary"])
+    layers = {layer.name: layer for layer in rb.compile(net, x).explain()}
+    pools = [layers[node.name] for node in net.graph_nodes if isinstance(node.op, ops.Difference)]
+    assert [layer.kernel for layer in pools] == ["reference", "reference"]
+    assert {layer.declined["stage"] for layer in pools} == {"a maximum of sums over time, with a memory"}
+
+
+class Lite(nn.Module):
+    """Inverted residuals as in EfficientNet-Lite: of every stride and kernel, with and without a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU6())
+        sizes = [(8, 8, 3, 1, 1), (8, 12, 3, 2, 6), (12, 12, 5, 1, 6), (12, 16, 5, 2, 4)]
+        self.blocks = nn.Sequential(*(Block(*size, nn.ReLU6) for size in sizes))
+        self.head = nn.Sequential(nn.Conv2d(16, 40, 1), nn.BatchNorm2d(40), nn.ReLU6())
+        self.readout = nn.Linear(40, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.head(self.blocks(self.stem(x))).mean((2, 3)))
+
+
+@pytest.mark.parametrize("made", [Lite, pytest.param(partial(EfficientNetLite, 5), marks=pytest.mark.slow)])
+def test_an_efficientnet_lite_as_a_whole(made):
+    """Every depthwise convolution reads letters and is a stage, and the whole is `net` bit for bit."""
+    torch.manual_seed(0)
+    ann, x = made(), torch.randn(8, 3, 32, 32)
+    with torch.no_grad():
+        ann.train()(x)
+    net, _ = rb.convert(ann.eval(), rb.methods.best(4, 15), [x])
+    fast = rb.compile(net, x[:2], steps=2)
+    depthwise = [node for node in net.graph_nodes if isinstance(node.op, ops.Conv) and node.op.groups > 1]
+    assert sum(layer.kernel == "depthwise" for layer in fast.explain()) == len(depthwise) > 0
+    assert not any(isinstance(step.node.op, ops.Pad) and step.reads != ("input",) for step in fast.steps)
+    assert all(layer.exact for layer in fast.explain())
+    with torch.no_grad():
+        (ys, state), (expected, other) = fast(rb.constant(x[:2], 4)), fast.net(rb.constant(x[:2], 4))
+    assert torch.equal(ys, expected)
+    same_state(state, other)
 
 
 def test_without_the_kernels_all_runs_by_reference(monkeypatch):

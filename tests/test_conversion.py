@@ -248,6 +248,20 @@ def test_channelwise_thresholds_fold_through_pools_joins_and_flattening():
         torch.testing.assert_close(snn(rb.constant(x, 9))[0], rb.SpikingNet(differences(bare))(rb.constant(x, 9))[0])
 
 
+def test_channelwise_thresholds_fold_through_zeros_around_a_map():
+    """Zeros are letters of any worth, so a depthwise convolution behind a pad reads letters."""
+    torch.manual_seed(0)
+    body = [nn.Conv2d(3, 6, 3), nn.ReLU(), nn.ZeroPad2d((0, 1, 2, 3)), nn.Conv2d(6, 6, 3, groups=6), nn.ReLU()]
+    net, x = nn.Sequential(*body, nn.Flatten(), nn.LazyLinear(4)).double(), torch.randn(8, 3, 9, 9).double()
+    net(x)
+    snn, _ = rb.convert(net.eval(), CHANNELS, [x])
+    assert len({float(theta) for theta in snn.tensors("1").theta0.flatten()}) == 6
+    assert not any(isinstance(node.op, ops.Scale) for node in snn.graph_nodes)
+    with torch.no_grad():
+        mean = snn(rb.constant(x, 64))[0][-1]
+        torch.testing.assert_close(mean, net(x), atol=0.05, rtol=0.05)
+
+
 # The network over time
 
 METHODS = {

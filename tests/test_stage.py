@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
 import rheobase as rb
 from rheobase import testing
-from rheobase.kernels import cpu, stage
-from rheobase.kernels.stage import Convolution, Letters
+from rheobase.kernels import convolution, cpu, stage
+from rheobase.kernels.convolution import Convolution
+from rheobase.kernels.stage import Letters
+from rheobase.kernels.term import Packed, current, identity
 from rheobase.membrane import Membrane, Tensors
 from rheobase.neuron import Neuron, emissions, init
-from rheobase.rounding import DIGITS, LARGEST, Rounded, rounded
+from rheobase.rounding import DIGITS, FINEST, LARGEST, Rounded, rounded
 
 built = pytest.mark.skipif(bool(cpu.MISSING), reason=cpu.MISSING)
 BEST = "plain" if cpu.MISSING else cpu.instruction_set()
@@ -26,8 +30,15 @@ def letters(shape: tuple[int, ...], low: int, high: int, density: float = 0.4) -
     return ((torch.rand(shape) < density) * torch.randint(low, high + 1, shape)).to(torch.int8)
 
 
-def convolution(made: Rounded, stride: int, pad: int, low: int, high: int) -> Convolution:
-    return Convolution(made.whole, made.scale, made.bias, (stride, stride), (pad, pad), 1, low, high)
+def whole(made: Rounded, stride: int, pad: int, low: int, high: int) -> Convolution:
+    return Convolution(made.whole, made.scale, made.bias, (stride, stride), (pad, pad), (1, 1), low, high)
+
+
+def packed(conv: Convolution) -> Iterator[Packed]:
+    """By every kernel that takes it."""
+    for kernel in (convolution.dense, convolution.sparse, convolution.depthwise):
+        if not isinstance(terms := kernel(conv), str):
+            yield terms
 
 
 def driven(x: Tensor, weight: Tensor, bias: Tensor, stride: int, pad: int) -> Tensor:
@@ -36,7 +47,7 @@ def driven(x: Tensor, weight: Tensor, bias: Tensor, stride: int, pad: int) -> Te
     return torch.stack([F.conv2d(step, weight.double(), bias.double(), stride, pad) for step in steps]).float()
 
 
-def fired(terms: stage.Packed, x: Tensor, neuron: Neuron, t: Tensors, drive: Tensor) -> tuple[Tensor, Membrane]:
+def fired(terms: Packed, x: Tensor, neuron: Neuron, t: Tensors, drive: Tensor) -> tuple[Tensor, Membrane]:
     """The stage with the signature of the law: letters `[T, N, C, H, W]` and the memory after them."""
     shape = tuple(drive.shape[2:])
     with testing.poisoned():
@@ -72,13 +83,13 @@ def test_whole_weights_give_the_bits_of_the_law(case, name, instructions):
     torch.manual_seed(3)
     x = letters((2, 3, size, size, channels), low, high)
     made = rounded(torch.randn(outputs, channels, kernel, kernel) / 5, torch.randn(outputs), low, high)
-    conv, drive = convolution(made, stride, pad, low, high), driven(x, made.weight, made.bias, stride, pad)
+    conv, drive = whole(made, stride, pad, low, high), driven(x, made.weight, made.bias, stride, pad)
     theta0 = torch.rand(outputs, 1, 1) + 0.5
     bias = torch.randn(2, outputs, 1, 1)
     t, neuron = Tensors(theta0, theta0 / 2, bias=bias), NEURONS[name]
     expected, m = emissions(neuron, t, drive)
     assert made.exact
-    for terms in (stage.dense(conv), stage.sparse(conv)):
+    for terms in (convolution.dense(conv), convolution.sparse(conv)):
         if isinstance(terms, str):
             assert "overflow 16 bits" in terms
             continue
@@ -96,8 +107,8 @@ def test_real_weights_on_dyadic_numbers_give_the_bits_of_the_law(case, instructi
     torch.manual_seed(4)
     x = letters((2, 3, size, size, channels), low, high, 0.1)
     weight, bias = testing.dyadic(outputs, channels, kernel, kernel, seed=1), testing.dyadic(outputs, seed=2)
-    conv = Convolution(weight, torch.ones(outputs), bias, (stride, stride), (pad, pad), 1, low, high)
-    terms, drive = stage.sparse(conv), driven(x, weight, bias, stride, pad)
+    conv = Convolution(weight, torch.ones(outputs), bias, (stride, stride), (pad, pad), (1, 1), low, high)
+    terms, drive = convolution.sparse(conv), driven(x, weight, bias, stride, pad)
     assert not isinstance(terms, str)
     t = Tensors(torch.tensor(0.75), torch.tensor(0.375))
     (expected, _), m = emissions(Neuron(), t, drive)
@@ -110,15 +121,15 @@ def test_real_weights_on_dyadic_numbers_give_the_bits_of_the_law(case, instructi
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (0, 15), (-15, 15), (0, 127), (-63, 64)])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_no_sum_overflows_where_every_letter_and_weight_is_the_largest(low, high, sign, instructions):
-    whole = torch.full((17, 96, 3, 3), sign * LARGEST, dtype=torch.int8)
-    whole[1, ::2] *= -1
+    weight = torch.full((17, 96, 3, 3), sign * LARGEST, dtype=torch.int8)
+    weight[1, ::2] *= -1
     x = torch.full((1, 2, 5, 5, 96), high, dtype=torch.int8)
     x[:, 1] = low
-    conv = Convolution(whole, torch.ones(17), torch.zeros(17), (1, 1), (1, 1), 1, low, high)
-    drive = driven(x, whole, torch.zeros(17), 1, 1)
+    conv = Convolution(weight, torch.ones(17), torch.zeros(17), (1, 1), (1, 1), (1, 1), low, high)
+    drive = driven(x, weight, torch.zeros(17), 1, 1)
     t = Tensors(torch.tensor(2.0**25), torch.tensor(0.0))
     _, m = emissions(Neuron(), t, drive)
-    taken = [terms for terms in (stage.dense(conv), stage.sparse(conv)) if not isinstance(terms, str)]
+    taken = list(packed(conv))
     assert taken
     for terms in taken:
         assert torch.equal(fired(terms, x, Neuron(), t, drive)[1].v, m.v)
@@ -129,14 +140,127 @@ def test_the_oracle_of_overflow_can_fail(monkeypatch):
     """Without the proof sums of 16 bits do wrap, and the test above would see it."""
     if BEST.endswith("VNNI"):
         pytest.skip("VNNI sums in 32 bits")
-    monkeypatch.setattr(stage, "_fits", lambda up, down: True)
-    whole, x = torch.full((16, 96, 3, 3), LARGEST, dtype=torch.int8), torch.full((1, 1, 5, 5, 96), 15, dtype=torch.int8)
-    conv = Convolution(whole, torch.ones(16), torch.zeros(16), (1, 1), (1, 1), 1, 0, 15)
-    drive = driven(x, whole, torch.zeros(16), 1, 1)
+    monkeypatch.setattr(convolution, "_fits", lambda up, down: True)
+    weight, x = torch.full((16, 96, 3, 3), LARGEST, dtype=torch.int8), torch.full((1, 1, 5, 5, 96), 15).to(torch.int8)
+    conv = Convolution(weight, torch.ones(16), torch.zeros(16), (1, 1), (1, 1), (1, 1), 0, 15)
+    drive = driven(x, weight, torch.zeros(16), 1, 1)
     t = Tensors(torch.tensor(2.0**25), torch.tensor(0.0))
-    for terms in (stage.dense(conv), stage.sparse(conv)):
-        assert not isinstance(terms, str)
+    for terms in packed(conv):
         assert not torch.equal(fired(terms, x, Neuron(), t, drive)[1].v, emissions(Neuron(), t, drive)[1].v)
+
+
+NUMBERS = {
+    "groups": st.integers(1, 9),
+    "channels": st.integers(1, 6),
+    "outputs": st.integers(1, 40),
+    "kernel": st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    "stride": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    "padding": st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    "beyond": st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    "dilation": st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    "size": st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    "ends": st.sampled_from([(0, 1), (-1, 1), (0, 15), (-15, 15), (0, 127)]),
+    "seed": st.integers(0, 999),
+}
+EACH_SET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def grouped(weight: Tensor, scale: Tensor, bias: Tensor, x: Tensor, n: dict) -> tuple[Convolution, Tensor]:
+    """A convolution of groups with a rim that is wider below and to the right, and its drive."""
+    (low, high), groups = n["ends"], n["groups"]
+    conv = Convolution(weight, scale, bias, n["stride"], n["padding"], n["dilation"], low, high, groups)
+    (above, left), (below, right) = n["padding"], (p + b for p, b in zip(n["padding"], n["beyond"], strict=True))
+    real = weight.double() * scale.double().reshape(-1, 1, 1, 1)
+    steps = F.pad(x.double().permute(1, 0, 4, 2, 3), (left, right, above, below))
+    drive = [F.conv2d(step, real, bias.double(), n["stride"], 0, n["dilation"], groups) for step in steps]
+    return conv, torch.stack(drive).float()
+
+
+def fits(n: dict) -> bool:
+    """Whether the kernel fits into the map with its rim."""
+    every = zip(n["size"], n["padding"], n["beyond"], n["dilation"], n["kernel"], strict=True)
+    return all(size + 2 * pad + more > d * (k - 1) for size, pad, more, d, k in every)
+
+
+@built
+@EACH_SET
+@given(n=st.fixed_dictionaries(NUMBERS), each=st.booleans())
+def test_groups_give_the_bits_of_the_law(n, each, instructions):
+    """Grouped and depthwise (`each`: up to 80 channels, with columns dilated too), whole weights, any rim."""
+    if each:
+        n |= {"groups": n["outputs"] * 2, "channels": 1, "outputs": 1}
+    assume(fits(n))
+    torch.manual_seed(n["seed"])
+    channels, outputs = n["groups"] * n["channels"], n["groups"] * n["outputs"]
+    x = letters((2, 2, *n["size"], channels), *n["ends"])
+    made = rounded(torch.randn(outputs, n["channels"], *n["kernel"]) / 3, torch.randn(outputs), *n["ends"])
+    conv, drive = grouped(made.whole, made.scale, made.bias, x, n)
+    theta0 = torch.rand(outputs, 1, 1) + 0.5
+    t = Tensors(theta0, theta0 / 2)
+    (expected, _), m = emissions(Neuron(), t, drive)
+    taken = list(packed(conv))
+    assert len(taken) >= (conv.depthwise or n["dilation"][1] == 1)
+    assert not conv.depthwise or len(taken) == 1
+    for terms in taken:
+        got, memory = fired(terms, x, Neuron(), t, drive)
+        assert torch.equal(got, expected)
+        assert torch.equal(memory.v, m.v)
+
+
+@built
+@EACH_SET
+@given(n=st.fixed_dictionaries(NUMBERS), each=st.booleans())
+def test_groups_with_real_weights_on_dyadic_numbers_give_the_bits_of_the_law(n, each, instructions):
+    if each:
+        n |= {"groups": n["outputs"] * 2, "channels": 1, "outputs": 1}
+    assume(fits(n))
+    torch.manual_seed(n["seed"])
+    channels, outputs = n["groups"] * n["channels"], n["groups"] * n["outputs"]
+    low, high = n["ends"]
+    x = letters((2, 2, *n["size"], channels), low, high, 0.2)
+    weight = testing.dyadic(outputs, n["channels"], *n["kernel"], seed=n["seed"])
+    conv, drive = grouped(weight, torch.ones(outputs), testing.dyadic(outputs, seed=1), x, n)
+    t = Tensors(torch.tensor(0.75), torch.tensor(0.375))
+    (expected, _), m = emissions(Neuron(), t, drive)
+    terms = convolution.depthwise(conv) if conv.depthwise else convolution.sparse(conv)
+    assert isinstance(terms, str) == (n["dilation"][1] != 1 and not conv.depthwise)
+    if not isinstance(terms, str):
+        got, memory = fired(terms, x, Neuron(), t, drive)
+        assert torch.equal(got, expected)
+        assert torch.equal(memory.v, m.v)
+
+
+@built
+@pytest.mark.parametrize("groups", [2, 4, 70])
+def test_the_oracle_of_groups_can_fail(groups):
+    """Where each group reads its neighbour, or the rim lies on the other side, the tests above would see it."""
+    torch.manual_seed(0)
+    n = {"groups": groups, "stride": (1, 1), "padding": (1, 1), "beyond": (1, 1), "dilation": (1, 1), "ends": (-3, 3)}
+    each = 1 if groups == 70 else 6
+    x = letters((1, 2, 5, 5, groups * each), -3, 3)
+    made = rounded(torch.randn(groups * each, each, 3, 3), None, -3, 3)
+    conv, drive = grouped(made.whole, made.scale, made.bias, x, n)
+    t = Tensors(torch.tensor(1.0), torch.tensor(0.5))
+    _, m = emissions(Neuron(), t, drive)
+    for terms in packed(conv):
+        assert torch.equal(fired(terms, x, Neuron(), t, drive)[1].v, m.v)
+        for wrong in (x.roll(each, 4), x.roll(1, 2), x.roll(1, 3)):
+            assert not torch.equal(fired(terms, wrong, Neuron(), t, drive)[1].v, m.v)
+
+
+@built
+@pytest.mark.parametrize("proved", [True, False])
+def test_depthwise_sums_overflow_only_without_the_proof(proved, instructions, monkeypatch):
+    """Every letter and weight the largest, 25 of them: 16 bits do not hold their sum."""
+    weight, x = torch.full((70, 1, 5, 5), LARGEST, dtype=torch.int8), torch.full((1, 1, 6, 6, 70), 127).to(torch.int8)
+    weight[1], weight[2, :, ::2] = -LARGEST, -LARGEST
+    n = {"groups": 70, "stride": (1, 1), "padding": (2, 2), "beyond": (0, 0), "dilation": (1, 1), "ends": (-127, 127)}
+    conv, drive = grouped(weight, torch.ones(70), torch.zeros(70), x, n)
+    if not proved:
+        monkeypatch.setattr(convolution, "_fits", lambda up, down: True)
+    t = Tensors(torch.tensor(2.0**25), torch.tensor(0.0))
+    (terms,) = packed(conv)
+    assert torch.equal(fired(terms, x, Neuron(), t, drive)[1].v, emissions(Neuron(), t, drive)[1].v) == proved
 
 
 @built
@@ -148,16 +272,16 @@ def test_several_drives_add_up_in_order(shift, stride, instructions):
     x, size = letters((2, 3, 7, 7, 12), -1, 1), 7 if stride == 1 else 4
     made, scale = rounded(torch.randn(18, 12, 3, 3), torch.randn(18), -1, 1), torch.rand(18)
     given = torch.randn(3, 2, size, size, 18)
-    terms = stage.dense(convolution(made, stride, 1, -1, 1))
+    terms = convolution.dense(whole(made, stride, 1, -1, 1))
     assert not isinstance(terms, str)
     shortcut = F.pad(x.float().permute(1, 0, 4, 2, 3)[..., ::stride, ::stride], (0, 0, 0, 0, shift, 6 - shift))
     drive = driven(x, made.weight, made.bias, stride, 1) + scale[:, None, None] * shortcut
     drive = drive + given.permute(0, 1, 4, 2, 3)
     t = Tensors(torch.tensor(1.0), torch.tensor(0.5))
     (expected, _), m = emissions(Neuron(), t, drive)
-    packed = [*terms, *stage.identity(scale, shift, stride), *stage.current()]
+    every = [*terms, *identity(scale, shift, stride), *current()]
     start = init(Neuron(), t, drive[0])
-    got, memory = stage.run(packed, [x, x, given], Neuron(), t, start, (18, size, size), 3)
+    got, memory = stage.run(every, [x, x, given], Neuron(), t, start, (18, size, size), 3)
     assert torch.equal(got.real((18, size, size)), expected)
     assert torch.equal(memory.v, m.v)
     assert torch.equal(start.v, init(Neuron(), t, drive[0]).v)  # the caller keeps its memory
@@ -171,7 +295,8 @@ def test_rounded_weights(outputs, width, low, seed):
     made = rounded(weight, bias, low, 15)
     assert bool((torch.frexp(made.scale).mantissa * 2**DIGITS % 1 == 0).all())
     assert bool((made.whole.abs() <= LARGEST).all())
-    coarse = torch.exp2(torch.ceil(torch.log2(weight.abs().amax(1, True) / LARGEST)))  # a scale that was tried
+    least = torch.maximum(weight.abs().amax(1) / LARGEST, FINEST * bias.abs())
+    coarse = torch.exp2(torch.ceil(torch.log2(least)))[:, None]  # a scale that was tried
     assert float((made.weight - weight).norm()) <= float((torch.round(weight / coarse) * coarse - weight).norm()) + 1e-7
     assert made.error == pytest.approx(float((made.weight - weight).norm() / weight.norm()), rel=1e-4, abs=1e-7)
     assert made.exact
@@ -180,6 +305,17 @@ def test_rounded_weights(outputs, width, low, seed):
     for k in torch.randperm(width, generator=made_of):
         total = total + made.weight[:, k] * x[k]
     assert torch.equal(total.double(), made.weight.double() @ x.double() + made.bias.double())
+
+
+@given(small=st.integers(-40, 0), seed=st.integers(0, 99))
+def test_weights_that_are_nothing_beside_their_bias_are_exact(small, seed):
+    """Those of a dead channel: no scale so fine that the bias has no room, and no error that counts beside it."""
+    made_of = torch.Generator().manual_seed(seed)
+    weight, bias = torch.randn(4, 9, generator=made_of) * 2.0**small, torch.randn(4, generator=made_of)
+    made = rounded(weight, bias, -15, 15)
+    assert made.exact
+    off = (made.weight - weight).abs().sum(1) * 15 + (made.bias - bias).abs()
+    assert bool((off <= 0.01 * (bias.abs() + weight.abs().sum(1) * 15)).all())
 
 
 def test_a_weight_of_nothing_and_one_too_wide_to_be_exact():

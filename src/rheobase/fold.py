@@ -164,6 +164,9 @@ def _absorbed(op: ops.Op, weights: dict[str, Tensor], worth: Tensor | None, shap
 def _passed(op: ops.Op, worth: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
     """The worth of a letter behind a carrier, or None if letters cannot pass."""
     assert worth is not None
+    around = isinstance(op, ops.Pad) and not any(op.pad[2 * len(shape) - 2 :])  # zeros there are letters of any worth
+    if around and worth.numel() > 1 and (channels := _along(worth, shape, 0)) is not None:
+        return channels.reshape(-1, *(1,) * (len(shape) - 1))
     if isinstance(op, ops.Pad) and op.mode != "constant":
         return worth if worth.numel() == 1 else None
     if isinstance(op, (ops.Reshape, ops.Permute, ops.Slice, ops.Pad, ops.Roll, ops.Flip, ops.Expand)):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
 from . import ops
 from .graph import Node
 from .inputs import tensors
-from .kernels import stage
+from .kernels import convolution, term
 from .network import SpikingNet
 from .rounding import Rounded, rounded
 from .spelling import Conv, Spelling, declines, drives, shortcut, spellings, synapse
@@ -57,16 +58,16 @@ class Plan:
     def drive(self, name: str) -> tuple[Drive, tuple[Node, ...]]:
         """One drive, and the nodes that it stands for."""
         if name in self.graph.inputs:
-            return Drive(name, name, {"given": stage.current()}, "given"), ()
+            return _given(name), ()
         node = self.graph[name]
         through = shortcut(self.graph, node, self.spelled)
         if not isinstance(through, str):
             scale = through.scale * self.spelled[through.read].unit
-            kernels = {"identity": stage.identity(scale, through.shift, through.stride)}
+            kernels = {"identity": term.identity(scale, through.shift, through.stride)}
             return Drive(name, through.read, kernels, "identity"), through.nodes
         conv = synapse(self.graph, node, self.spelled)
         if isinstance(conv, str):
-            return Drive(name, name, {"given": stage.current()}, "given", {"dense, events": conv}), ()
+            return _given(name, {"dense, events, depthwise": conv}), ()
         drive = self.whole(conv) if self.precision == "int8" else self.real(conv)
         if drive.chosen == "given":
             return drive, ()
@@ -78,9 +79,10 @@ class Plan:
         name, spelled = conv.node.name, self.spelled[conv.read]
         made = rounded(conv.weight * spelled.unit, conv.bias, spelled.low, spelled.high)
         packed = conv.packed(made.whole, made.scale, made.bias, spelled)
-        kernels, declined = _taken({"dense": stage.dense(packed), "events": stage.sparse(packed)})
+        found = {"dense": convolution.dense, "events": convolution.sparse, "depthwise": convolution.depthwise}
+        kernels, declined = _taken({kernel: made_of(packed) for kernel, made_of in found.items()})
         if not kernels:
-            return Drive(name, name, {"given": stage.current()}, "given", declined)
+            return _given(name, declined)
         self.keep(conv, made, spelled)
         exact = made.exact and math.frexp(spelled.unit)[0] == 0.5
         chosen = next(iter(kernels))
@@ -96,33 +98,39 @@ class Plan:
     def real(self, conv: Conv) -> Drive:
         """A drive with weights of 16 or 32 bits."""
         name, spelled, rate = conv.node.name, self.spelled[conv.read], self.rates[conv.read]
-        given = {"given": stage.current()}
         if self.precision == "bf16":
             self.narrow.add(name)
-            return Drive(
-                name, name, given, "given", {"dense, events": "their weights are not of 16 bits"}, "bf16", exact=False
-            )
-        if rate > MOST_EVENTS:
-            why = f"{rate:.0%} of the letters are not 0, more than {MOST_EVENTS:.0%}"
-            return Drive(name, name, given, "given", {"events": why}, "fp32")
+            why = {"dense, events, depthwise": "their weights are not of 16 bits"}
+            return replace(_given(name, why), weights="bf16", exact=False)
         weight = conv.weight.detach().float() * spelled.unit
         bias = torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach().float()
         packed = conv.packed(weight, torch.ones(len(weight)), bias, spelled)
-        kernels, declined = _taken({"real events": stage.sparse(packed)})
-        kernels = kernels or given
-        chosen = next(iter(kernels))
-        own = chosen == "given"
-        return Drive(name, name if own else conv.read, kernels, chosen, declined, "fp32", exact=own)
+        often = f"{rate:.0%} of the letters are not 0, more than {MOST_EVENTS:.0%}"
+        events = often if rate > MOST_EVENTS and not packed.depthwise else convolution.sparse(packed)
+        kernels, declined = _taken({"real events": events, "real depthwise": convolution.depthwise(packed)})
+        if not kernels:
+            return replace(_given(name, declined), weights="fp32")
+        return Drive(name, conv.read, kernels, next(iter(kernels)), declined, "fp32", exact=False)
 
     def other(self, node: Node) -> Step:
         """A node outside of stages."""
         if node.name in self.narrow:
             return Narrow(node)
-        maps = isinstance(node.op, ops.AvgPool) and len(node.op.kernel) == 2
-        return Pool(node) if maps and node.name in self.spelled else Reference(node)
+        if isinstance(node.op, ops.Difference) and node.op.exact:
+            return Reference(node, "a maximum of sums over time, with a memory")
+        if not isinstance(node.op, (ops.AvgPool, ops.MaxPool)):
+            return Reference(node)
+        if node.name not in self.spelled:
+            return Reference(node, "what leaves it are no letters of one byte")
+        return Reference(node, "windows of a volume") if len(node.op.kernel) > 2 else Pool(node)
 
 
-def _taken(found: Mapping[str, stage.Packed | str]) -> tuple[dict[str, stage.Packed], dict[str, str]]:
+def _given(name: str, declined: dict[str, str] | None = None) -> Drive:
+    """A drive that the network's own operation computes."""
+    return Drive(name, name, {"given": term.current()}, "given", declined or {})
+
+
+def _taken(found: Mapping[str, term.Packed | str]) -> tuple[dict[str, term.Packed], dict[str, str]]:
     """The kernels that take a drive, and why the others do not."""
     taken = {name: terms for name, terms in found.items() if not isinstance(terms, str)}
     return taken, {name: why for name, why in found.items() if isinstance(why, str)}

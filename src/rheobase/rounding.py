@@ -10,6 +10,8 @@ from torch import Tensor
 LARGEST = 127
 DIGITS = 5
 """How many binary digits a scale has: few, so that a sum of weights times its scale is a float32 without rounding."""
+FINEST = 2**-16
+"""No scale is finer than this part of the bias, as those of a dead channel would be: a float32 has no room for both."""
 
 
 class Rounded(NamedTuple):
@@ -43,7 +45,8 @@ def rounded(weight: Tensor, bias: Tensor | None, low: int, high: int) -> Rounded
     """`weight` `[outputs, ...]` by least squared error, each output with a scale of its own, for letters low .. high.
 
     scale = m 2^e, 16 <= m < 32, the best of the octave in which the largest weight is just not clipped and of half an
-    octave below. The bias keeps as many binary digits behind the scale as are exact beside the largest sum.
+    octave below, or in which the bias leaves room for it. The bias keeps as many binary digits behind the scale as are
+    exact beside the largest sum.
 
     >>> made = rounded(torch.tensor([[0.5, -0.25]]), torch.tensor([0.25]), 0, 1)
     >>> made.whole.tolist(), made.scale.tolist(), made.bias.tolist(), made.error, made.exact
@@ -51,14 +54,14 @@ def rounded(weight: Tensor, bias: Tensor | None, low: int, high: int) -> Rounded
     """
     weight = weight.detach().float()
     flat = weight.flatten(1)
-    largest = flat.abs().amax(1).double()
+    offset = flat.new_zeros(len(flat)).double() if bias is None else bias.detach().double()
+    largest = torch.maximum(flat.abs().amax(1).double(), LARGEST * FINEST * offset.abs())
     best, error = torch.ones_like(largest), torch.where(largest > 0, torch.inf, 0.0)
     for scale in _scales(largest):
         off = (_whole(flat, scale) * _along(scale.float(), flat) - flat).square().sum(1, dtype=torch.float64)
         better = off < error
         best, error = torch.where(better, scale, best), torch.where(better, off, error)
     whole = _whole(flat, best).to(torch.int8).reshape(weight.shape)
-    offset = torch.zeros_like(best) if bias is None else bias.detach().double()
     made = Rounded(whole, best.float(), offset.float(), 0.0, False)
     digits = torch.frexp(best).mantissa * 2**DIGITS
     room = 2**24 / (digits * (made.reach(low, high) + (offset / best).abs() + 1))

@@ -13,7 +13,8 @@ from . import ops
 from .gate import Open, SentCharge
 from .graph import Graph, Node
 from .kernels import cpu
-from .kernels.stage import Convolution, maps, of_places
+from .kernels.convolution import Convolution
+from .kernels.stage import maps, of_places
 from .link import Rate
 from .network import SpikingNet
 
@@ -43,6 +44,7 @@ def spellings(net: SpikingNet) -> dict[str, Spelling]:
             made = Spelling(read[0].unit / count, read[0].low * count, read[0].high * count)
         elif isinstance(op, (ops.Reshape, ops.Permute, ops.Slice, ops.Roll, ops.Flip, ops.Expand)) or (
             (isinstance(op, ops.Pad) and op.mode == "constant")
+            or (isinstance(op, ops.MaxPool) and (not any(op.padding) or all(d == 1 for d in op.dilation)))
             or (isinstance(op, ops.Difference) and isinstance(op.op, ops.MaxPool))
         ):
             made = read[0]
@@ -110,14 +112,15 @@ class Conv(NamedTuple):
     read: str
     weight: Tensor
     bias: Tensor | None
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation_h: int
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
 
     def packed(self, weight: Tensor, scale: Tensor, bias: Tensor, spelled: Spelling) -> Convolution:
         """With these weights."""
-        weight = weight.reshape(self.weight.shape)
-        return Convolution(weight, scale, bias, self.stride, self.padding, self.dilation_h, spelled.low, spelled.high)
+        weight, geometry = weight.reshape(self.weight.shape), (self.stride, self.padding, self.dilation)
+        return Convolution(weight, scale, bias, *geometry, spelled.low, spelled.high, self.groups)
 
 
 class Identity(NamedTuple):
@@ -144,19 +147,26 @@ def synapse(graph: Graph, node: Node, spelled: Mapping[str, Spelling]) -> Conv |
             return "a linear layer over one axis of several"
         source = read.inputs[0] if isinstance(read.op, ops.Reshape) else read.name
         height, width, channels = maps(graph.shapes[source])
-        return Conv(node, source, weight.reshape(-1, channels, height, width), bias, (1, 1), (0, 0), 1)
+        return Conv(node, source, weight.reshape(-1, channels, height, width), bias)
     if weight.ndim > 4:
         return "a convolution of volumes"
-    if op.groups > 1:
-        return f"a convolution of {op.groups} groups"
-    if isinstance(op.padding, str) or op.dilation[-1] != 1:
-        return "a padding by name or dilated columns"
-    row = weight.ndim == 3  # a map of one row
-    weight = weight.unsqueeze(2) if row else weight
-    stride, padding, dilation = (
-        (given, *numbers)[-2:] for given, numbers in ((1, op.stride), (0, op.padding), (1, op.dilation))
-    )
-    return Conv(node, read.name, weight, bias, _two(stride), _two(padding), dilation[0])
+    if isinstance(op.padding, str):
+        return "a padding by name"
+    source, (above, left) = _unpadded(read)
+    if weight.ndim == 3:  # a map of one row
+        weight = weight.unsqueeze(2)
+    stride, padding, dilation = of_map(op.stride, 1), of_map(op.padding, 0), of_map(op.dilation, 1)
+    return Conv(node, source, weight, bias, stride, (above + padding[0], left + padding[1]), dilation, op.groups)
+
+
+def _unpadded(read: Node) -> tuple[str, tuple[int, int]]:
+    """What lies inside zeros around a map, and how many are above it and to the left: the output says where it ends."""
+    pad = read.op.pad if isinstance(read.op, ops.Pad) and read.op.mode == "constant" else ()
+    around, rest = pad[: 2 * (len(read.shape) - 1)], pad[2 * (len(read.shape) - 1) :]
+    if not pad or any(rest) or min(around) < 0:
+        return read.name, (0, 0)
+    left, _, above, _ = (*around, 0, 0, 0)[:4]
+    return read.inputs[0], (above, left)
 
 
 def shortcut(graph: Graph, node: Node, spelled: Mapping[str, Spelling]) -> Identity | str:
@@ -188,8 +198,10 @@ def shortcut(graph: Graph, node: Node, spelled: Mapping[str, Spelling]) -> Ident
     return Identity(tuple(reversed(nodes)), at, scale[:, 0], shift, stride)
 
 
-def _two(numbers: tuple[int, ...]) -> tuple[int, int]:
-    return numbers[0], numbers[1]
+def of_map(numbers: tuple[int, ...], one: int) -> tuple[int, int]:
+    """The numbers of a map, `one` for the height of a row."""
+    height, width = (one, *numbers)[-2:]
+    return height, width
 
 
 def drives(graph: Graph, name: str) -> tuple[list[str], list[Node]]:

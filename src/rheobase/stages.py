@@ -5,21 +5,25 @@ What no stage takes runs as the network's own operations, so any network is such
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from . import ops
 from .graph import Node
 from .kernels import stage
-from .kernels.stage import Letters, Packed
+from .kernels.stage import Letters, maps
+from .kernels.term import Packed
 from .membrane import Membrane, Tensors
 from .network import STATEFUL, SpikingNet
 from .neuron import Emission, rest
-from .spelling import Spelling
+from .spelling import Spelling, of_map
 from .state import Visit
 
 
@@ -114,7 +118,7 @@ class Narrow:
 
 @dataclass(frozen=True)
 class Pool:
-    """Average pooling of letters: their sums, in a unit as much smaller."""
+    """Pooling of letters step by step: the largest of each window, or their sum in a unit as much smaller."""
 
     node: Node
     why: str = ""
@@ -126,13 +130,9 @@ class Pool:
     def run(self, on: Run) -> None:
         """The node over all steps."""
         (data, unit), op = on.values.letters(self.node.inputs[0]), self.node.op
-        (height, width), (down, right) = op.kernel, op.stride
-        rows, columns = self.node.shape[1:]
-        total: Any = 0
-        for h in range(height):
-            for w in range(width):
-                total = total + data[:, :, h : h + rows * down : down, w : w + columns * right : right]
-        on.values.put(self.node.name, Letters(total, unit / (height * width)))
+        seen, largest = _seen(data, op, self.node.shape), isinstance(op, ops.MaxPool)
+        pooled = reduce(torch.maximum if largest else torch.add, seen)
+        on.values.put(self.node.name, Letters(pooled, unit if largest else unit / len(seen)))
         if on.visit:
             xs, ys = on.values.real(self.node.inputs[0]), on.values.real(self.node.name)
             on.visit(Visit(on.start, self.node, [xs], ys, None, None))
@@ -210,6 +210,22 @@ class Stage:
 
 
 Step = Stage | Pool | Reference | Narrow
+
+
+def _seen(data: Tensor, op: ops.AvgPool | ops.MaxPool, shape: tuple[int, ...]) -> list[Tensor]:
+    """For each place of the kernel the letters `[N, T, H, W, C]` that the windows have there; less than any outside."""
+    (rows, columns, _), (height, width), (down, right) = maps(shape), of_map(op.kernel, 1), of_map(op.stride, 1)
+    (above, left), (h, w) = (0, 0), (1, 1)
+    if isinstance(op, ops.MaxPool):
+        (above, left), (h, w) = of_map(op.padding, 0), of_map(op.dilation, 1)
+    below = max(0, (rows - 1) * down + (height - 1) * h + 1 - above - data.shape[2])
+    beyond = max(0, (columns - 1) * right + (width - 1) * w + 1 - left - data.shape[3])
+    if above or left or below or beyond:
+        data = F.pad(data, (0, 0, left, beyond, above, below), value=-128)
+    return [
+        data[:, :, k * h : k * h + rows * down : down, j * w : j * w + columns * right : right]
+        for k, j in itertools.product(range(height), range(width))
+    ]
 
 
 def _last(xs: Tensor) -> Tensor:
