@@ -202,8 +202,9 @@ def test_a_saved_network_goes_on_wherever_it_comes_from(tmp_path):
         assert torch.equal(ours, theirs), name
     again = replace(settings, net=training.Saved(str(tmp_path / "b/snn.safetensors")))
     assert fit(tmp_path / "c", again).place.step == named.place.step
+    narrow = replace(source, x=source.x[..., :6])
     with pytest.raises(rb.InputError, match="reads samples of"):
-        train(settings, tmp_path / "d", data=(replace(source, x=source.x[..., :6]),) * 2)
+        train(settings, tmp_path / "d", data=(narrow, narrow))
 
 
 def test_a_trained_network_goes_on_in_the_same_loop(tmp_path):

@@ -112,13 +112,18 @@ def _row(group: list[Result]) -> str:
     first, config = group[0], group[0].config
     values = [100 * result.accuracy for result in group]
     spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    net: Any = config.net
-    name = f"{Path(net.path).stem}, tuned" if isinstance(net, Saved) else getattr(net, "layers", None)
-    name = name or f"{type(net).__name__}-{net.depth}"
+    name = _name(config.net)
     cost = ["", ""] if first.spikes is None else [f"{_mean(group, 'spikes'):.2f}", f"{_mean(group, 'energy'):.2f}"]
     cells = [first.data, name, first.label, config.steps, config.epochs, len(group)]
     cells += [f"{statistics.mean(values):.2f}{spread}", *cost]
     return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _name(net: Any) -> str:
+    """A network in a word: its layers, its kind and depth, or the file that it began with."""
+    if isinstance(net, Saved):
+        return f"{Path(net.path).stem}, tuned"
+    return getattr(net, "layers", None) or f"{type(net).__name__}-{net.depth}"
 
 
 def _mean(group: list[Result], name: str) -> float:
