@@ -143,6 +143,8 @@ def test_the_best_for_a_budget_is_above_the_ann_rounded_to_as_many_levels(net):
     for letters, steps in product(cifar_low_latency.LETTERS, cifar_low_latency.STEPS):
         for kind in cifar_low_latency.METHODS:
             path = folder / f"{slug(cifar_low_latency.label(kind, letters, steps))}.json"
+            if kind != "best" and not path.exists():
+                continue  # not run for this budget
             found = json.loads(path.read_text())
             assert found["samples"] == 10000
             assert found["provenance"]["calibration_samples"] == 512

@@ -91,6 +91,11 @@ def run_preflight(options: argparse.Namespace, terminal: Terminal) -> None:
     terminal.result(found.to_json(), table.preflight(found))
 
 
+STAGES = {"observe": "calibrating", "fit": "fitting", "distil": "distilling", "correct": "correcting"}
+ONCE = ("observe", "confidence")
+"""The stages of a conversion that see every sample once, so that it is known how far they are."""
+
+
 def run_convert(options: argparse.Namespace, terminal: Terminal) -> None:
     """Turn a trained network into a spiking one, calibrated on training data."""
     method = choose(options.method, options.set)
@@ -108,7 +113,7 @@ def run_convert(options: argparse.Namespace, terminal: Terminal) -> None:
             on_unsupported=options.on_unsupported,
             leave=options.leave,
             generator=generator,
-            progress=lambda stage, n: advance({"observe": "calibrating"}.get(stage, stage), n, len(x)),
+            progress=lambda stage, n: advance(STAGES.get(stage, stage), n, len(x) if stage in ONCE else 0),
         )
     save(options.out, snn)
     terminal.finished = f"{options.out} is written"
