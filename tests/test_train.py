@@ -169,13 +169,18 @@ def test_recordings_train_at_their_steps_and_no_others(tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-def test_a_converted_network_is_tuned_in_the_same_loop(tmp_path):
-    """Weights, thresholds and starts move, resume works as for any run, and what is left is a plain network."""
+def converted() -> rb.SpikingNet:
+    """A small network for the images of `samples`, converted."""
     torch.manual_seed(0)
     layers = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(64, 4)
     source = samples()
     x = feed.normalised(source, feed.unit(source, source.x))
-    snn, _ = rb.convert(nn.Sequential(*layers).eval(), rb.methods.opi(), [x])
+    return rb.convert(nn.Sequential(*layers).eval(), rb.methods.opi(), [x])[0]
+
+
+def test_a_converted_network_is_tuned_in_the_same_loop(tmp_path):
+    """Weights, thresholds and starts move, resume works as for any run, and what is left is a plain network."""
+    snn = converted()
     settings = config(epochs=2, mix=None, augment=())
     found = fit(tmp_path / "a", settings, net=rb.trainable(snn))
     tuned = dict(found.net.named_buffers())
@@ -189,11 +194,7 @@ def test_a_converted_network_is_tuned_in_the_same_loop(tmp_path):
 
 def test_a_saved_network_goes_on_wherever_it_comes_from(tmp_path):
     """The record names the file, so the command line tunes a converted network and resumes as ever."""
-    torch.manual_seed(0)
-    layers = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(64, 4)
-    source = samples()
-    x = feed.normalised(source, feed.unit(source, source.x))
-    snn, _ = rb.convert(nn.Sequential(*layers).eval(), rb.methods.opi(), [x])
+    snn = converted()
     rb.save(tmp_path / "snn.safetensors", snn)
     settings = config(epochs=2, mix=None, augment=(), net=training.Saved(str(tmp_path / "snn.safetensors")))
     assert rb.from_json(rb.to_json(settings)) == settings
@@ -202,7 +203,7 @@ def test_a_saved_network_goes_on_wherever_it_comes_from(tmp_path):
         assert torch.equal(ours, theirs), name
     again = replace(settings, net=training.Saved(str(tmp_path / "b/snn.safetensors")))
     assert fit(tmp_path / "c", again).place.step == named.place.step
-    narrow = replace(source, x=source.x[..., :6])
+    narrow = replace(samples(), x=samples().x[..., :6])
     with pytest.raises(rb.InputError, match="reads samples of"):
         train(settings, tmp_path / "d", data=(narrow, narrow))
 

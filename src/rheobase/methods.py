@@ -150,7 +150,7 @@ def dcgs(steps: int = 4, bits: int = 4) -> Method:
 
 
 def best(steps: int = 4, letters: int = 3) -> Method:
-    """The strongest training-free composition we know for a budget: `steps` time steps, letters up to `letters`.
+    """The parts of the field that help most at few steps, each by itself: `steps` time steps, letters up to `letters`.
 
     Thresholds per channel of least squared error for steps * letters levels, the half start, negative letters against
     charge already sent (for more than one step), and a bias per channel and step [li2021calibration] [wu2024ftbc].

@@ -110,7 +110,7 @@ JUDGED: dict[str, Judgement] = {
     ),
     "best": Judgement(
         "At 1 to 8 steps on a plain network with a few hundred unlabelled images: see docs/low-latency.md.",
-        "For other steps than it was made for, where a message must be one bit, and in long runs.",
+        "For other steps than it was made for, in long runs, and with few letters at few steps against `fitted`.",
     ),
     "fitted": Judgement(
         "At one to four steps of few letters, where it is far above `best` for the same cost of running.",
