@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import rheobase as rb
 from rheobase import testing
-from rheobase.convert import choose_methods, settle, source_graph
-from rheobase.distil import divergence
+from rheobase.convert import choose_methods, source_graph
+from rheobase.distil import divergence, settle
 from rheobase.pairs import Pairs
 from rheobase.staircase import neurons, staircases, stairs
 from trained import digits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 
@@ -71,3 +72,22 @@ def test_every_committed_result_is_of_all_test_samples(path):
     assert found["samples"] == 10_000 or found["config"]["data"]["kind"] not in ("MNIST", "FashionMNIST", "CIFAR10")
     assert path.with_suffix(".safetensors").exists()
     assert {"torch", "machine", "rheobase"} <= set(found["provenance"])
+
+
+def reached(data: str, kind: str) -> list[float]:
+    """The accuracy of every seed of a configuration."""
+    found = [results.read(path) for path in (REPOSITORY / "evidence/training" / data).glob(f"{kind}-seed*.json")]
+    assert found
+    return [result.accuracy for result in found]
+
+
+def test_the_committed_results_reach_what_the_papers_state_as_the_docs_say():
+    assert mean(reached("mnist", "k4-t2-e10")) >= 0.9956
+    assert mean(reached("fashionmnist", "k4-t2-e20")) >= 0.9308
+
+
+def test_four_thresholds_beat_one_on_mnist_and_do_not_beat_rounding_to_as_many_levels():
+    four, one, rounded = (reached("mnist", kind) for kind in ("k4-t2-e10", "k1-t2-e10", "k8-t1-e10"))
+    assert len(four) == len(one) == len(rounded) == 3
+    assert mean(four) - mean(one) > 1e-3
+    assert mean(four) - mean(rounded) < stdev(four)

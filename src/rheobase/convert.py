@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
-from .distil import distil
+from .distil import settle
 from .errors import ConversionError, context
 from .fold import differences, fold_theta
 from .gate import Open, SpikeConfidence
 from .graph import Graph, Node
 from .histogram import Histogram
-from .initial import Matched
 from .inputs import first
 from .message import Kind, messages
 from .method import Method
@@ -26,10 +25,8 @@ from .network import SpikingNet
 from .neuron import rest
 from .observe import channel_axis, images, observe, signs
 from .preflight import Policy, source_graph
-from .refine import correct, gathered, residuals, spike_confidence
-from .scale import Fitted
+from .refine import correct, residuals, spike_confidence
 from .spec import to_json
-from .staircase import fit_jointly, staircases
 
 log = logging.getLogger("rheobase")
 Methods = Method | Mapping[str, Method]
@@ -217,29 +214,6 @@ def fit(
             key = torch.randint(-(2**62), 2**62, (), generator=generator).to(like.device)
             tensors |= {"confidence": torch.ones((), dtype=torch.float32, device=like.device), "key": key}
         return tensors
-
-
-def settle(
-    source: Graph,
-    methods: Mapping[str, Method],
-    fitted: dict[str, dict[str, Tensor]],
-    batches: Iterable[Any],
-    generator: torch.Generator,
-    count: Callable[[str], Callable[[int], None]],
-) -> Graph:
-    """Fit thresholds and starts that are chosen on inputs that are converted already, and learn those to be learned.
-
-    The network whose activations corrections repair: the source, or that of staircases once they were learned.
-    """
-    learned = any(m.tuning.passes for m in methods.values())
-    if not (learned or any(isinstance(m.scale, Fitted) or isinstance(m.initial, Matched) for m in methods.values())):
-        return source
-    x = gathered(source, batches)
-    fit_jointly(source, methods, fitted, x, count("fit"))
-    if not learned:
-        return source
-    distil(source, methods, fitted, x, generator, count("distil"))
-    return staircases(source, methods, fitted)
 
 
 def splice(graph: Graph, methods: Mapping[str, Method], fitted: Mapping[str, dict[str, Tensor]]) -> Graph:

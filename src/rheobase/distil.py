@@ -1,9 +1,9 @@
-"""Thresholds and starts of all layers learned together from the source network's answers: `Distilled`."""
+"""Thresholds and starts found on converted inputs: fitted in a walk, then learned from the network's answers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,36 @@ from torch.nn import functional as F
 
 from .errors import ConversionError
 from .graph import Graph
+from .initial import Matched
 from .inputs import count, each, tensors
 from .method import Method
-from .staircase import neurons, staircases
+from .refine import gathered
+from .scale import Fitted
+from .staircase import fit_jointly, neurons, staircases
 from .tuning import Distilled
+
+
+def settle(
+    source: Graph,
+    methods: Mapping[str, Method],
+    fitted: dict[str, dict[str, Tensor]],
+    batches: Iterable[Any],
+    generator: torch.Generator,
+    progress: Callable[[str], Callable[[int], None]],
+) -> Graph:
+    """Fit thresholds and starts that are chosen on inputs that are converted already, and learn those to be learned.
+
+    The network whose activations corrections repair: the source, or that of staircases once they were learned.
+    """
+    learned = any(m.tuning.passes for m in methods.values())
+    if not (learned or any(isinstance(m.scale, Fitted) or isinstance(m.initial, Matched) for m in methods.values())):
+        return source
+    x = gathered(source, batches)
+    fit_jointly(source, methods, fitted, x, progress("fit"))
+    if not learned:
+        return source
+    distil(source, methods, fitted, x, generator, progress("distil"))
+    return staircases(source, methods, fitted)
 
 
 def distil(

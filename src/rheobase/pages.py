@@ -110,11 +110,11 @@ JUDGED: dict[str, Judgement] = {
     ),
     "best": Judgement(
         "At 1 to 8 steps on a plain network with a few hundred unlabelled images: see docs/low-latency.md.",
-        "For other steps than it was made for, in long runs, and with few letters at few steps against `fitted`.",
+        "For other steps than it was made for, in long runs, and with one letter against `fitted`.",
     ),
     "fitted": Judgement(
-        "At one to four steps of few letters, where it is far above `best` for the same cost of running.",
-        "For other steps than it was made for; from 15 letters on there is little left to gain.",
+        "With one letter at one to four steps, where it is far above `best`.",
+        "For other steps than it was made for; from three letters on, where it is no better than `best`.",
     ),
     "distilled": Judgement(
         "Where every point counts and a few minutes of conversion do not: see docs/low-latency.md.",
