@@ -94,7 +94,7 @@ class Student:
         self, source: Graph, methods: Mapping[str, Method], fitted: Mapping[str, Mapping[str, Tensor]]
     ) -> None:
         self.methods = {name: method for name, method in methods.items() if method.tuning.passes}
-        self.stairs = staircases(source, methods, {name: dict(parts) for name, parts in fitted.items()})
+        self.stairs = staircases(source, methods, fitted)
         self.bounds = {name: source[name].op.bound for name in self.methods}
         first = {name: self.stairs.tensors[name] for name in self.methods}
         self.units = {name: steps["unit"].log().requires_grad_() for name, steps in first.items()}

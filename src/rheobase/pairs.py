@@ -59,7 +59,7 @@ class Pairs:
         one is not. 64 units are tried, up to where the staircase ends at the largest drive or at `most`. A channel
         without answers takes the largest unit of its layer and starts at a half.
         """
-        tails, mean = _Tails(self), self.sums.sum(1) / self.scale / self.counts.sum(1).clamp(min=1)
+        tails, mean = _Tails(self), self.mean
         top = (self.low + BINS * self.width).clamp(min=0, max=most)[:, None]
         unit = top * torch.logspace(math.log10(0.02), 0, 64, dtype=torch.float64) / levels
         unit = unit.clamp(min=1e-30)
@@ -72,15 +72,18 @@ class Pairs:
         best = agrees.argmax(1, keepdim=True)
         unit, start = unit.gather(1, best)[:, 0], start.gather(1, best)[:, 0]
         silent = mean <= 0
-        return torch.where(silent, unit[~silent].max() if bool((~silent).any()) else 0.0, unit), torch.where(
-            silent, 0.5, start
-        )
+        largest = torch.where(silent, 0.0, unit).max()
+        return torch.where(silent, largest, unit), torch.where(silent, 0.5, start)
 
     def matched(self, unit: Tensor, levels: int) -> Tensor:
         """The start of each channel at which a staircase of this unit has the mean of the answers."""
-        mean = self.sums.sum(1) / self.scale / self.counts.sum(1).clamp(min=1)
-        start = _Tails(self).matched(unit.double().cpu()[:, None], levels, mean)[:, 0]
-        return torch.where(mean <= 0, 0.5, start)
+        start = _Tails(self).matched(unit.double().cpu()[:, None], levels, self.mean)[:, 0]
+        return torch.where(self.mean <= 0, 0.5, start)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean answer of each channel."""
+        return self.sums.sum(1) / self.scale / self.counts.sum(1).clamp(min=1)
 
 
 class _Tails:

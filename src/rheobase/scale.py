@@ -98,7 +98,7 @@ class Fitted:
     on the drives that the layer meets when all layers before it are staircases already, so it is chosen for them and
     not for those of the source network, and jointly with the start (`Pairs.fitted`). T steps of a neuron that can send
     `ceiling` letters a step have T * ceiling levels: choose for the steps the network will run. Activations of both
-    signs keep the threshold of `MinMSE`. Ours; its start is `Matched`, and `Half` with a bias correction comes close.
+    signs keep the threshold of `MinMSE`. Ours; the start that belongs to it is `Matched`.
     """
 
     levels: int

@@ -24,7 +24,7 @@ from .pairs import Pairs
 from .scale import Fitted
 
 
-def staircases(source: Graph, methods: Mapping[str, Method], fitted: Mapping[str, dict[str, Tensor]]) -> Graph:
+def staircases(source: Graph, methods: Mapping[str, Method], fitted: Mapping[str, Mapping[str, Tensor]]) -> Graph:
     """The source network with a staircase in the place of every activation whose method says how many levels it has."""
     stepped = {name for name, method in methods.items() if method.levels}
     nodes = tuple(_staircase(node, methods[node.name]) if node.name in stepped else node for node in source.nodes)
