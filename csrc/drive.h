@@ -17,9 +17,10 @@ static inline void add(float* __restrict y, const float* __restrict x, int64_t n
 }
 
 // n values, again and again for `places`.
-static Aligned tiled(const float* values, int64_t n, int64_t places) {
-  Aligned row(n * places + W);
+static Scratch<float> tiled(const float* values, int64_t n, int64_t places) {
+  Scratch<float> row(n * places + W);
   for (int64_t k = 0; k < places; k++) std::copy(values, values + n, row.data() + k * n);
+  std::fill_n(row.data() + n * places, W, 0.0f);  // read with the last, never used
   return row;
 }
 
@@ -49,7 +50,7 @@ static void current(const Term& term, const Stage& stage, int64_t image, int64_t
 
 // A Spread for each neuron of some rows, which all are alike unless it is of every neuron.
 struct Rows {
-  Aligned held;
+  Scratch<float> held;
   const float* whole = nullptr;
 
   Rows(const Spread& spread, int64_t rows, int64_t out_w, int64_t outputs) {
@@ -65,17 +66,17 @@ struct Worker {
   int64_t together;  // output rows
   std::vector<Padded> padded;
   std::vector<Gathered> gathered;
-  std::vector<Aligned> scales, corrections;
+  std::vector<Scratch<float>> scales, corrections;
   Rows theta0, start;
-  Aligned drives, more;
+  Scratch<float> drives, more;
 
   explicit Worker(const Stage& stage)
       : stage(stage), together(rows_of(stage)), padded(stage.terms.size()), gathered(stage.terms.size()),
         theta0(stage.theta0, together, stage.out_w, stage.outputs), start(stage.start, together, stage.out_w, stage.outputs) {
     const int64_t size = together * stage.steps * stage.out_w * stage.outputs + W;
-    drives = Aligned(size), more = Aligned(stage.terms.size() > 1 ? size : 0);
+    drives.reserve(size), more.reserve(stage.terms.size() > 1 ? size : 0);
     for (const Term& term : stage.terms)
-      scales.push_back(term.kind == IDENTITY ? tiled(term.scale, stage.outputs, stage.out_w) : Aligned());
+      scales.push_back(term.kind == IDENTITY ? tiled(term.scale, stage.outputs, stage.out_w) : Scratch<float>());
     for (int64_t t = 0; t < std::min(stage.steps, stage.corrected); t++)
       corrections.push_back(tiled(stage.correction + t * stage.outputs, stage.outputs, stage.out_w));
   }
@@ -107,8 +108,8 @@ struct Worker {
   void fire(int64_t image, int64_t row, int64_t rows) {
     const int64_t line = stage.out_w * stage.outputs, size = rows * line, begin = row * line, whole = stage.out_h * line;
     NeuronRun run = stage.neurons;
-    run.xs = run.letters = drives.data();
-    run.stride = run.size = size;
+    run.xs = drives.data(), run.stride = run.size = size;
+    run.bytes = stage.letters + image * stage.steps * whole + begin, run.bytes_stride = whole;
     run.v += image * whole + begin;
     if (run.total) run.total += image * whole + begin;
     if (run.sent) run.sent += image * whole + begin;
@@ -119,13 +120,6 @@ struct Worker {
       if (run.sent) memset(run.sent, 0, size * sizeof(float));
     }
     run_neurons(run, 0, size);
-    int8_t* to = stage.letters + image * stage.steps * whole + begin;
-    const float *from = drives.data(), per_letter = stage.per_letter;
-    for (int64_t t = 0; t < stage.steps; t++, to += whole, from += size) {
-      int64_t k = 0;
-      for (; k + W <= size; k += W) narrow(to + k, load(from + k) * per_letter);
-      for (; k < size; k++) to[k] = static_cast<int8_t>(static_cast<int32_t>(from[k] * per_letter));
-    }
   }
 
   void image(int64_t image) {

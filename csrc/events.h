@@ -10,12 +10,10 @@ struct Column {
 
 // Events, and where those of each place begin: places in the order in which they are visited.
 struct Events {
-  std::vector<float> values;
-  std::vector<int32_t> weights, first;
+  Scratch<float> values;
+  Scratch<int32_t> weights, first;
 
-  void make(int64_t most, int64_t places) {
-    values.resize(most + 2 * W), weights.resize(most + 2 * W), first.resize(places + 1);
-  }
+  void make(int64_t most, int64_t places) { values.reserve(most + 2 * W), weights.reserve(most + 2 * W), first.reserve(places + 1); }
 };
 
 // The events of an image `x`, pixel after pixel, with their weights in the first kernel row.

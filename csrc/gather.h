@@ -2,12 +2,9 @@
 // sums in registers while a row is walked from left to right.
 
 struct Lists {
-  std::vector<int32_t> values, weights, first;
-  int32_t n = 0;
+  Scratch<int32_t> values, weights, first;
 
-  void make(int64_t most, int64_t places) {
-    values.resize(most + 2 * W), weights.resize(most + 2 * W), first.resize(places + 1), n = 0;
-  }
+  void make(int64_t most, int64_t places) { values.reserve(most + 2 * W), weights.reserve(most + 2 * W), first.reserve(places + 1); }
 };
 
 struct Reached {

@@ -104,6 +104,29 @@ static inline void narrow(int8_t* p, F a) {
 #endif
 }
 
+// The first n of W.
+static inline void narrow(int8_t* p, F a, int n) {
+  if (n >= W) return narrow(p, a);
+  int8_t buffer[W];
+  narrow(buffer, a);
+  memcpy(p, buffer, n);
+}
+
+// The letters of N vectors, times `unit`.
+template <int N>
+static inline void narrow(int8_t* p, const F* a, F unit) {
+#if defined(RHEOBASE_AVX2)
+  if constexpr (N == 4) {
+    const auto whole = [&](int k) { return _mm256_cvttps_epi32((__m256)(a[k] * unit)); };
+    const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(whole(0), whole(1)), _mm256_packs_epi32(whole(2), whole(3)));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // packing goes by halves of 128 bits
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permutevar8x32_epi32(bytes, order));
+    return;
+  }
+#endif
+  for (int k = 0; k < N; k++) narrow(p + k * W, a[k] * unit);
+}
+
 // The letters of `a` that are not 0, packed to the left, with their entries of `at`. Writes W of each, returns how many count.
 static inline int compress(I a, I at, int32_t* values, int32_t* places) {
 #if defined(RHEOBASE_AVX512)

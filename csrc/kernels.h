@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <vector>
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
@@ -19,9 +21,13 @@ constexpr int MOST_SUMS = 12;  // vectors of sums that stay in the 16 registers 
 
 // T steps of `size` neurons of one kind. Drives at xs + step * stride (stride 0: constant); letters and amplitude
 // [steps, size]; v and total [size] are read and written. theta0 has `period` values that repeat, or one if `shared`.
+// Letters leave as floats, or as bytes: whole multiples of 1 / per_letter, at bytes + step * bytes_stride.
 struct NeuronRun {
   const float* xs;
   float* letters;
+  int8_t* bytes;  // null: letters leave as floats
+  int64_t bytes_stride;
+  float per_letter;
   float* amplitude;  // null: not wanted
   float* v;
   float* total;  // MSAT: the sum of v so far; null: not wanted
@@ -77,15 +83,29 @@ struct EventConv {
   int64_t phase_step, kernel_step, block_step;  // from one phase, kernel row, block to the next
 };
 
-// Zeroed floats that begin on a cache line.
-class Aligned {
+// Memory that begins on a cache line and is used again; not zeroed, so pages that nothing is written to cost nothing.
+template <class T>
+class Scratch {
  public:
-  explicit Aligned(size_t size = 0) : held_(size + 16) {}
-  float* data() { return held_.data() + (64 - reinterpret_cast<uintptr_t>(held_.data()) % 64) % 64 / 4; }
-  float& operator[](size_t k) { return data()[k]; }
+  explicit Scratch(size_t size = 0) { reserve(size); }
+  // Room for so many; what was held is lost where there was less.
+  void reserve(size_t size) {
+    if (size <= size_) return;
+    held_.reset(static_cast<T*>(::operator new(size * sizeof(T), LINE)));
+    size_ = size;
+  }
+  T* data() { return held_.get(); }
+  const T* data() const { return held_.get(); }
+  T& operator[](size_t k) { return held_.get()[k]; }
+  const T& operator[](size_t k) const { return held_.get()[k]; }
 
  private:
-  std::vector<float> held_;
+  static constexpr std::align_val_t LINE{64};
+  struct Free {
+    void operator()(T* held) const { ::operator delete(held, LINE); }
+  };
+  std::unique_ptr<T, Free> held_;
+  size_t size_ = 0;
 };
 
 // For each mask of 8 lanes the lanes it holds, a byte each.

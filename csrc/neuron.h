@@ -69,53 +69,73 @@ static inline F reset(const NeuronRun& run, F u, F theta, F s) {
 // The most negative letter that charge already sent allows, in letters.
 static inline F covered(F s, F sent) { return greatest(s, -floor(limit(sent, 0.0f, 1048576.0f))); }
 
-// Elements [i, i + n) of the flat step, all T steps: n is VECTORS * W, or less than W if not FULL.
-template <int RULE, int LETTERS, int VECTORS, bool FULL>
+// Letters of one step: as floats, or as bytes.
+template <int VECTORS, bool FULL>
+static inline void leave(const NeuronRun& run, const F* s, int64_t step, int64_t i, int width) {
+  if (run.bytes) {
+    int8_t* to = run.bytes + step * run.bytes_stride + i;
+    if constexpr (FULL) narrow<VECTORS>(to, s, all(run.per_letter));
+    else narrow(to, s[0] * run.per_letter, width);
+    return;
+  }
+  float* to = run.letters + step * run.size + i;
+  for (int b = 0; b < VECTORS; b++) store(to + b * W, s[b], width);
+}
+
+// Whether nothing happens but the charge of a drive, a letter at a fixed threshold, and its subtraction.
+static inline bool bare(const NeuronRun& run) {
+  const bool fixed = run.rule == FIXED && run.constants[0] == 1.0f && !run.amplitude;
+  return fixed && run.charge == LEAK && run.leak == 1.0f && !run.hard && !run.sent;
+}
+
+// Elements [i, i + n) of the flat step, all T steps: n is VECTORS * W, or less than W if not FULL. BARE: see `bare`.
+template <int RULE, int LETTERS, int VECTORS, bool FULL, bool BARE>
 static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n) {
-  const bool sums = RULE == MSAT && run.total, graded = run.amplitude;
+  const bool sums = RULE == MSAT && run.total, graded = !BARE && run.amplitude, gated = !BARE && run.sent;
   const int width = FULL ? W : n;
-  F v[VECTORS], total[VECTORS], base[VECTORS], sent[VECTORS];
+  F v[VECTORS], total[VECTORS], base[VECTORS], sent[VECTORS], s[VECTORS];
   for (int b = 0; b < VECTORS; b++) {
     v[b] = load(run.v + i + b * W, width, 0.0f);
     base[b] = run.shared ? all(*theta0) : load(theta0 + b * W, width, 1.0f);
     total[b] = sums ? load(run.total + i + b * W, width, 0.0f) : all(0.0f);
-    sent[b] = run.sent ? load(run.sent + i + b * W, width, 0.0f) : all(0.0f);
+    sent[b] = gated ? load(run.sent + i + b * W, width, 0.0f) : all(0.0f);
   }
   for (int64_t step = 0; step < run.steps; step++) {
     const float* xs = run.xs + step * run.stride + i;
-    float* letters = run.letters + step * run.size + i;
     for (int b = 0; b < VECTORS; b++) {
       F x = load(xs + b * W, width, 0.0f);
-      F u = charge(run, v[b], x);
-      F theta = threshold<RULE>(run, base[b], x, v[b], total[b], run.t + step);
-      F s = fire<LETTERS>(run, u, theta);
-      if (run.sent) {
+      F u = BARE ? v[b] + x : charge(run, v[b], x);
+      F theta = BARE ? base[b] : threshold<RULE>(run, base[b], x, v[b], total[b], run.t + step);
+      s[b] = fire<LETTERS>(run, u, theta);
+      if (gated) {
         F unit = graded ? theta : all(1.0f);
-        s = covered(s, graded ? sent[b] / unit : sent[b]);
-        sent[b] = sent[b] + s * unit;
+        s[b] = covered(s[b], graded ? sent[b] / unit : sent[b]);
+        sent[b] = sent[b] + s[b] * unit;
       }
-      v[b] = reset(run, u, theta, s);
+      v[b] = BARE ? u - s[b] * theta : reset(run, u, theta, s[b]);
       if (sums) total[b] = total[b] + v[b];
-      store(letters + b * W, s, width);
-      if (run.amplitude) store(run.amplitude + step * run.size + i + b * W, theta, width);
+      if (graded) store(run.amplitude + step * run.size + i + b * W, theta, width);
     }
+    leave<VECTORS, FULL>(run, s, step, i, width);
   }
   for (int b = 0; b < VECTORS; b++) {
     store(run.v + i + b * W, v[b], width);
     if (sums) store(run.total + i + b * W, total[b], width);
-    if (run.sent) store(run.sent + i + b * W, sent[b], width);
+    if (gated) store(run.sent + i + b * W, sent[b], width);
   }
 }
 
-template <int RULE, int LETTERS>
+template <int RULE, int LETTERS, bool BARE = false>
 static void run_range(const NeuronRun& run, int64_t begin, int64_t end) {
+  if constexpr (RULE == FIXED && !BARE)
+    if (bare(run)) return run_range<RULE, LETTERS, true>(run, begin, end);
   for (int64_t i = begin; i < end;) {
     const int64_t at = run.shared ? 0 : i % run.period;
     const int64_t left = run.shared ? end - i : std::min(end - i, run.period - at);
     const int n = left >= BLOCK * W ? BLOCK * W : left >= W ? W : static_cast<int>(left);
-    if (n == BLOCK * W) neurons<RULE, LETTERS, BLOCK, true>(run, i, run.theta0 + at, n);
-    else if (n == W) neurons<RULE, LETTERS, 1, true>(run, i, run.theta0 + at, n);
-    else neurons<RULE, LETTERS, 1, false>(run, i, run.theta0 + at, n);
+    if (n == BLOCK * W) neurons<RULE, LETTERS, BLOCK, true, BARE>(run, i, run.theta0 + at, n);
+    else if (n == W) neurons<RULE, LETTERS, 1, true, BARE>(run, i, run.theta0 + at, n);
+    else neurons<RULE, LETTERS, 1, false, BARE>(run, i, run.theta0 + at, n);
     i += n;
   }
 }

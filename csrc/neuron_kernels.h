@@ -1,4 +1,5 @@
 #include "lanes.h"
+#include "integers.h"
 #include "neuron.h"
 #include "backward.h"
 #include "events.h"

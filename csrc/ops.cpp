@@ -147,9 +147,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> neuron_backward(
 
 int lanes() { return used >= AVX512 ? 16 : used == AVX2 ? 8 : 4; }
 
+void zeroed(Scratch<float>& a, int64_t size) {
+  a.reserve(size);
+  std::fill_n(a.data(), size, 0.0f);
+}
+
 // The weights [outputs, channels, kernel_h, kernel_w] as `EventConv` wants them.
 struct Packed {
-  Aligned weights, bias;
+  Scratch<float> weights, bias;
 
   Packed(EventConv& conv, const float* weight, const float* from_bias) {
     conv.most = (conv.kernel_w + conv.stride_w - 1) / conv.stride_w;
@@ -162,7 +167,7 @@ struct Packed {
     const int64_t block = conv.vectors * lanes(), span = conv.most * block;
     conv.phase_step = conv.channels * span, conv.kernel_step = conv.stride_w * conv.phase_step;
     conv.block_step = conv.kernel_h * conv.kernel_step;
-    weights = Aligned(conv.blocks * conv.block_step), bias = Aligned(conv.blocks * block);
+    zeroed(weights, conv.blocks * conv.block_step), zeroed(bias, conv.blocks * block);
     if (from_bias) std::copy(from_bias, from_bias + conv.outputs, bias.data());
     float* packed = weights.data();
     for (int64_t o = 0; o < conv.outputs; o++)

@@ -1,7 +1,7 @@
 // The letters of an image, all steps, with a rim as wide as the kernel reaches; every letter with `zero` added. A place of the
 // output is an address in it. Each window of channels lies by itself.
 struct Padded {
-  std::vector<uint8_t> held;
+  Scratch<uint8_t> held;
   int64_t row, step, window;  // from one row, step, window to the next
 
   void fill(const Term& term, const Stage& stage, const int8_t* x) {
@@ -9,7 +9,7 @@ struct Padded {
     const int64_t right = rim(term.pad_w, term.width, stage.out_w, term.stride_w, term.kernel_w, term.dilation_w);
     row = (term.pad_w + term.width + right) * term.taken, step = row * (term.pad_h + term.height + below);
     window = step * stage.steps;
-    held.resize(term.windows * window + 64);
+    held.reserve(term.windows * window + 64);
     const uint8_t zero = static_cast<uint8_t>(term.zero);
     uint8_t* to = held.data();
     const auto rest = [&](int64_t bytes) { memset(to, zero, bytes), to += bytes; };

@@ -64,8 +64,9 @@ void stage(std::vector<Tensor> tensors, std::vector<int64_t> numbers, std::optio
     steps(stage.terms.back(), stage.outputs);
   }
   if (correction) stage.correction = static_cast<const float*>(correction->const_data_ptr()), stage.corrected = correction->size(0);
-  stage.letters = static_cast<int8_t*>(letters.mutable_data_ptr()), stage.per_letter = static_cast<float>(per_letter);
+  stage.letters = static_cast<int8_t*>(letters.mutable_data_ptr());
   NeuronRun& run = stage.neurons;
+  run.per_letter = static_cast<float>(per_letter);  // 1 / unit
   run.v = static_cast<float*>(v.mutable_data_ptr()), run.total = written(total), run.sent = written(sent);
   stage.theta0 = {static_cast<const float*>(theta0.const_data_ptr()), static_cast<int64_t>(theta0.numel())};
   if (start) stage.start = {static_cast<const float*>(start->const_data_ptr()), static_cast<int64_t>(start->numel())};

@@ -44,7 +44,6 @@ struct Stage {
   int64_t images, steps, out_h, out_w, outputs;
   const float* correction;  // added at step t, [corrected, outputs]
   int64_t corrected;
-  float per_letter;  // letters leave as whole multiples of the smallest: 1 / unit
   int8_t* letters;
   Spread theta0, start;  // start: of neurons at birth, whose memory is not read but made; null: they go on
   NeuronRun neurons;     // of all images, where each image is a run of its own

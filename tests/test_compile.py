@@ -21,6 +21,7 @@ from rheobase.compile import CompiledNet, ready
 from rheobase.gate import Wait
 from rheobase.graph import Node
 from rheobase.kernels import cpu
+from rheobase.kernels.room import Room
 from rheobase.membrane import Membrane
 from rheobase.nets import Plain
 from rheobase.nets.cifar_resnet import cifar_resnet20
@@ -366,7 +367,7 @@ def test_pools_of_letters(kernel, stride, dilation, padded, ceil_mode, seed):
         values = Values({"x": tuple(xs.shape[2:]), "y": tuple(ys.shape[1:])}, {"x": Spelling(1.0, -14, 4)})
         values.put("x", xs)
         node = Node(name="y", op=op, inputs=("x",), shape=tuple(ys.shape[1:]))
-        Pool(node).run(Run(None, values, 0, 3, 2, {}, {}, None))  # type: ignore[arg-type]
+        Pool(node).run(Run(None, values, 0, 3, 2, {}, {}, None, Room()))  # type: ignore[arg-type]
         found = values.real("y").flatten(0, 1)
         assert torch.equal(found, ys) if op is largest else torch.allclose(found, ys, rtol=1e-6)
 

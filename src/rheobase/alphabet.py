@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import lru_cache
 from itertools import accumulate, pairwise
 
 import torch
@@ -83,9 +84,7 @@ class Alphabet:
     @property
     def unit(self) -> float:
         """The largest number of which every letter is a whole multiple: lowered, a letter is `letter / unit` spikes."""
-        parts = [Fraction(height).limit_denominator(2**20) for height in self.heights]
-        common = math.lcm(*(part.denominator for part in parts))
-        return math.gcd(*(int(part * common) for part in parts)) / common
+        return _unit(self.heights)
 
     @property
     def ceiling(self) -> float:
@@ -165,6 +164,13 @@ class Alphabet:
         for level, height in zip(self.levels, self.heights, strict=True):
             yield level, back if self.floor else level, height
             back += height
+
+
+@lru_cache(maxsize=256)
+def _unit(heights: tuple[float, ...]) -> float:
+    parts = [Fraction(height).limit_denominator(2**20) for height in heights]
+    common = math.lcm(*(part.denominator for part in parts))
+    return math.gcd(*(int(part * common) for part in parts)) / common
 
 
 def burst(k: int) -> Alphabet:

@@ -15,6 +15,7 @@ from . import ops
 from .errors import InputError, KernelError, context
 from .inputs import each, first, named, tensors
 from .kernels.named import asked
+from .kernels.room import Room
 from .network import SpikingNet
 from .plan import Plan
 from .spec import nearest
@@ -62,7 +63,7 @@ class CompiledNet(nn.Module):
         super().__init__()
         self.net, self.steps, self.rates = net, steps, rates
         self._spelled, self._shapes = spellings(net), net.graph.shapes
-        self._spent = _spent(steps, net)
+        self._spent, self._room = _spent(steps, net), Room()
 
     def __getattr__(self, name: str) -> Any:
         net = self.__dict__["_modules"]["net"]
@@ -94,7 +95,8 @@ class CompiledNet(nn.Module):
         for name, xs in inputs.items():
             values.put(name, xs)
         steps, samples = next(iter(inputs.values())).shape[:2]
-        return Run(self.net, values, state.t if state else 0, steps, samples, state.memory if state else {}, {}, visit)
+        t, before = (state.t, state.memory) if state else (0, {})
+        return Run(self.net, values, t, steps, samples, before, {}, visit, self._room)
 
     def tuned(self, example: Any, steps: int) -> CompiledNet:
         """The same with, for every drive, the kernel that is fastest on `example` `[N, ...]`."""

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from . import ops
 from .graph import Node
 from .kernels import stage
+from .kernels.room import Room
 from .kernels.stage import Letters, maps
 from .kernels.term import Packed
 from .membrane import Membrane, Tensors
@@ -61,7 +62,7 @@ class Values:
 
 
 class Run(NamedTuple):
-    """A run of a network over T steps: what was sent, the memory before it and so far, who looks on."""
+    """A run of a network over T steps: what was sent, the memory before it and so far, who looks on, room for it all."""
 
     net: SpikingNet
     values: Values
@@ -71,6 +72,7 @@ class Run(NamedTuple):
     before: Mapping[str, Any]
     memory: dict[str, Any]
     visit: Callable[[Visit], None] | None
+    room: Room
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,8 @@ class Stage:
             x = _last(on.values.real(drive.read)) if current else on.values.letters(drive.read).data
             terms += packed
             reads += [x] * len(packed)
-        return stage.run(terms, reads, self.node.op.neuron, tensors, m, self.node.shape, on.steps)
+        neuron, empty = self.node.op.neuron, on.room.empty
+        return stage.run(terms, reads, neuron, tensors, m, self.node.shape, on.steps, empty)
 
     def show(self, on: Run, amplitude: Tensor) -> None:
         """Show the visitor the nodes inside: letters as they are, drives by their shape only: they never exist."""

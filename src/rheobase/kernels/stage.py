@@ -6,6 +6,7 @@ things that drive the layer, packed for the C++ kernel that computes it. The neu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -51,16 +52,17 @@ def run(
     m: Membrane | None,
     shape: tuple[int, ...],
     steps: int,
+    empty: Callable[..., Tensor] = torch.empty,
 ) -> tuple[Letters, Membrane]:
     """The letters of T steps and the memory after them.
 
     reads: what each term reads, letters `[N, T, H, W, C]` or a current `[T, N, H, W, C]`. shape: of the layer, `[C, H,
-    W]` or `[C]`. m: its memory before, None at birth.
+    W]` or `[C]`. m: its memory before, None at birth. empty: where memory for tensors comes from.
     """
     samples = reads[0].shape[1] if terms[0].kind == CURRENT else len(reads[0])
-    letters = torch.empty((samples, steps, *maps(shape)), dtype=torch.int8)
+    letters = empty((samples, steps, *maps(shape)), dtype=torch.int8)
     t = torch.zeros((), dtype=torch.int64) if m is None else m.t
-    v, total, sent = _memory(neuron, m, shape, samples)
+    v, total, sent = _memory(neuron, m, (samples, *maps(shape)), empty)
     torch.ops.rheobase.stage(
         [part for term, x in zip(terms, reads, strict=True) for part in (x, term.weights, term.scale, term.bias)],
         [n for term, x in zip(terms, reads, strict=True) for n in term.numbers(x)],
@@ -88,22 +90,20 @@ def maps(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _memory(
-    neuron: Neuron, m: Membrane | None, shape: tuple[int, ...], samples: int
+    neuron: Neuron, m: Membrane | None, size: tuple[int, ...], empty: Callable[..., Tensor]
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Potential, what the threshold and what the gate remember, channels last: copies, or room for a newborn's."""
-    size = (samples, *maps(shape))
     if m is None:
         none = torch.empty(0)
         parts = (neuron.threshold.born(none), neuron.gate.born(none))
-        total, sent = (torch.empty(size) if part else None for part in parts)
-        return torch.empty(size), total, sent
-    total, sent = (_last(part[0], size) if part else None for part in (m.threshold, m.gate))
-    return _last(m.v, size), total, sent
+        total, sent = (empty(size) if part else None for part in parts)
+        return empty(size), total, sent
 
+    def last(part: Tensor) -> Tensor:
+        return empty(size).copy_(part.reshape(size[0], size[3], *size[1:3]).permute(0, 2, 3, 1))
 
-def _last(part: Tensor, size: tuple[int, ...]) -> Tensor:
-    """A copy with channels last."""
-    return torch.empty(size).copy_(part.reshape(size[0], size[3], *size[1:3]).permute(0, 2, 3, 1))
+    total, sent = (last(part[0]) if part else None for part in (m.threshold, m.gate))
+    return last(m.v), total, sent
 
 
 def _first(part: Tensor, shape: tuple[int, ...]) -> Tensor:

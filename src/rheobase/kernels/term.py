@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -28,10 +29,13 @@ class Term:
     def numbers(self, x: Tensor) -> list[int]:
         """All numbers, for what it reads: letters `[N, T, H, W, C]`, or a current `[T, N, H, W, C]`."""
         if self.kind == CURRENT:
-            own = {"image_step": x.stride(1), "time_step": x.stride(0)}
-        else:
-            own = dict(zip(("height", "width", "channels"), x.shape[2:], strict=True)) | self.geometry
-        return [self.kind, *(int(own.get(name, 0)) for name in GEOMETRY)]
+            return [*self._own[:-2], x.stride(1), x.stride(0)]
+        return [self.kind, *x.shape[2:], *self._own[4:]]
+
+    @cached_property
+    def _own(self) -> list[int]:
+        """The kind and the numbers, 0 for those that come from what it reads."""
+        return [self.kind, *(int(self.geometry.get(name, 0)) for name in GEOMETRY)]
 
 
 Packed = tuple[Term, ...]

@@ -1,0 +1,60 @@
+"""Memory that is used again."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import torch
+from torch import nn
+
+import rheobase as rb
+from rheobase.kernels.room import Room
+
+
+def test_memory_comes_back_when_the_last_view_of_it_is_gone() -> None:
+    room = Room()
+    a = room.empty((4, 8))
+    assert (a.shape, a.dtype, a.is_contiguous()) == ((4, 8), torch.float32, True)
+    place, view = a.data_ptr(), a.view(-1)[3:]
+    del a
+    assert room.idle == 0
+    assert room.empty((4, 8)).data_ptr() != place
+    del view
+    b = room.empty((8, 8), torch.int16)  # as many bytes
+    assert b.data_ptr() == place
+
+
+def test_no_more_is_held_than_was_lent_at_once() -> None:
+    room = Room()
+    held = [room.empty((100,)) for _ in range(3)]
+    del held
+    assert room.idle == 1200
+    big = room.empty((250,))
+    assert room.idle <= 200
+    del big
+    assert room.idle <= 1200
+    nothing = room.empty((0, 7))
+    assert nothing.shape == (0, 7)
+
+
+def test_a_copy_has_room_of_its_own() -> None:
+    room = Room()
+    room.empty((8,))
+    for other in (copy.deepcopy(room), pickle.loads(pickle.dumps(room))):
+        assert (room.idle, other.idle) == (32, 0)
+
+
+def test_a_state_that_is_kept_is_not_written_again() -> None:
+    torch.manual_seed(0)
+    ann = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3)).eval()
+    x = torch.rand(20, 6)
+    net, _ = rb.convert(ann, rb.methods.opi(), [x])
+    fast = rb.compile(net, x)
+    ys, state = fast(rb.constant(x, steps=3))
+    before = [membrane.v.clone() for membrane in state.memory.values()]
+    for _ in range(3):
+        fast(rb.constant(x.flip(0), steps=3))  # its state is dropped at once
+    assert all(torch.equal(membrane.v, v) for membrane, v in zip(state.memory.values(), before, strict=True))
+    on, _ = fast(rb.constant(x, steps=3), state)
+    assert torch.equal(torch.cat([ys, on]), fast(rb.constant(x, steps=6))[0])
