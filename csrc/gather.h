@@ -1,10 +1,13 @@
 // Convolution of letters that are mostly 0, as in `events.h`: each event adds its weights to the outputs that see it,
 // sums in registers while a row is walked from left to right.
 
+// Events, and where those of each place begin. All are worth 1 where the term is not `weighted`: no values then.
 struct Lists {
   Scratch<int32_t> values, weights, first;
 
-  void make(int64_t most, int64_t places) { values.reserve(most + 2 * W), weights.reserve(most + 2 * W), first.reserve(places + 1); }
+  void make(const Term& term, int64_t most, int64_t places) {
+    values.reserve(term.weighted ? most + 2 * W : 0), weights.reserve(most + 2 * W), first.reserve(places + 1);
+  }
 };
 
 struct Reached {
@@ -12,8 +15,9 @@ struct Reached {
 };
 
 // The events of one image and step, pixel after pixel; x: the first channel taken.
+template <bool WEIGHTED>
 static void decode(const Term& term, const std::vector<Reached>& columns, const int8_t* x, Lists& out) {
-  out.make(term.height * term.width * term.taken, term.height * term.width);
+  out.make(term, term.height * term.width * term.taken, term.height * term.width);
   const int32_t step = static_cast<int32_t>(term.most * term.block);
   int32_t lane[W];
   for (int k = 0; k < W; k++) lane[k] = k * step;
@@ -32,15 +36,16 @@ static void decode(const Term& term, const std::vector<Reached>& columns, const 
           memcpy(rest, x + c, taken - c);
           letters = widened(rest);
         }
-        n += compress(letters, lanes + (c * step + columns[w].weights), &out.values[n], &out.weights[n]);
+        n += compress<WEIGHTED>(letters, lanes + (c * step + columns[w].weights), out.values.data() + n, out.weights.data() + n);
       }
     }
   *first = n;
 }
 
 // For an output row and each input column the events of all kernel rows in one list.
+template <bool WEIGHTED>
 static void merge(const Term& term, const Lists& events, int64_t row, Lists& out) {
-  out.make(term.kernel_h * term.width * term.taken, term.width);
+  out.make(term, term.kernel_h * term.width * term.taken, term.width);
   const int64_t top = row * term.stride_h - term.pad_h, above = std::max<int64_t>(0, -top);
   const int64_t begin = (above + term.dilation_h - 1) / term.dilation_h;
   const int64_t end = std::min(term.kernel_h, (term.height - top + term.dilation_h - 1) / term.dilation_h);
@@ -51,7 +56,7 @@ static void merge(const Term& term, const Lists& events, int64_t row, Lists& out
       const int32_t* pixel = &events.first[(top + k * term.dilation_h) * term.width + column];
       const int32_t from = pixel[0], count = pixel[1] - from, shift = static_cast<int32_t>(k * term.kernel_step);
       for (int32_t e = 0; e < count; e += W) {
-        store(&out.values[n + e], load(&events.values[from + e]));
+        if constexpr (WEIGHTED) store(&out.values[n + e], load(&events.values[from + e]));
         store(&out.weights[n + e], load(&events.weights[from + e]) + shift);
       }
       n += count;
@@ -132,18 +137,20 @@ struct Gathered {
     }
     pixels.resize(term.windows * stage.steps);
     const int64_t image = term.height * term.width * term.channels, between = term.channels / term.windows;
+    const auto list = term.weighted ? decode<true> : decode<false>;
     for (int64_t window = 0; window < term.windows; window++)
       for (int64_t t = 0; t < stage.steps; t++)
-        decode(term, columns, x + t * image + window * between + term.first, pixels[window * stage.steps + t]);
+        list(term, columns, x + t * image + window * between + term.first, pixels[window * stage.steps + t]);
   }
 
   // The drives of the output rows from `first` on, as `dense` writes them.
   void drive(const Term& term, const Stage& stage, int64_t first, int64_t rows, float* y) {
     const Gather run = gather_of(term);
+    const auto join = term.weighted ? merge<true> : merge<false>;
     const int64_t count = stage.steps * rows;
     if (static_cast<int64_t>(lines.size()) < count) lines.resize(count);
     for (int64_t window = 0; window < term.windows; window++) {
-      for (int64_t k = 0; k < count; k++) merge(term, pixels[window * stage.steps + k / rows], first + k % rows, lines[k]);
+      for (int64_t k = 0; k < count; k++) join(term, pixels[window * stage.steps + k / rows], first + k % rows, lines[k]);
       for (int64_t block = 0; block < term.blocks; block++)  // its weights stay in the cache
         for (int64_t k = 0; k < count; k++)
           run(term, stage, columns.data(), lines[k], window, block, y + k * stage.out_w * stage.outputs);

@@ -127,23 +127,25 @@ static inline void narrow(int8_t* p, const F* a, F unit) {
   for (int k = 0; k < N; k++) narrow(p + k * W, a[k] * unit);
 }
 
-// The letters of `a` that are not 0, packed to the left, with their entries of `at`. Writes W of each, returns how many count.
+// The letters of `a` that are not 0, packed to the left if VALUES, with their entries of `at`. Writes W of each, returns
+// how many count.
+template <bool VALUES>
 static inline int compress(I a, I at, int32_t* values, int32_t* places) {
 #if defined(RHEOBASE_AVX512)
   const __mmask16 mask = _mm512_test_epi32_mask((__m512i)a, (__m512i)a);
-  store(values, (I)_mm512_maskz_compress_epi32(mask, (__m512i)a));
+  if constexpr (VALUES) store(values, (I)_mm512_maskz_compress_epi32(mask, (__m512i)a));
   store(places, (I)_mm512_maskz_compress_epi32(mask, (__m512i)at));
   return __builtin_popcount(mask);
 #elif defined(RHEOBASE_AVX2)
   const int mask = _mm256_movemask_ps(_mm256_castsi256_ps((__m256i)(a != 0)));
   const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(packing.order[mask])));
-  store(values, (I)_mm256_permutevar8x32_epi32((__m256i)a, order));
+  if constexpr (VALUES) store(values, (I)_mm256_permutevar8x32_epi32((__m256i)a, order));
   store(places, (I)_mm256_permutevar8x32_epi32((__m256i)at, order));
   return __builtin_popcount(mask);
 #else
   int n = 0;
   for (int k = 0; k < W; k++) {
-    values[n] = a[k];
+    if (VALUES) values[n] = a[k];
     places[n] = at[k];
     n += a[k] != 0;
   }

@@ -25,15 +25,22 @@ def test_memory_comes_back_when_the_last_view_of_it_is_gone() -> None:
     assert b.data_ptr() == place
 
 
-def test_no_more_is_held_than_was_lent_at_once() -> None:
+def test_the_smallest_piece_that_is_large_enough_is_lent() -> None:
     room = Room()
-    held = [room.empty((100,)) for _ in range(3)]
+    held = [room.empty((count,)) for count in (100, 150, 1000)]
+    places = [piece.data_ptr() for piece in held]
     del held
-    assert room.idle == 1200
-    big = room.empty((250,))
-    assert room.idle <= 200
-    del big
-    assert room.idle <= 1200
+    for count, place in ((90, places[0]), (101, places[1]), (40, None), (900, places[2])):
+        piece = room.empty((count,))
+        assert (piece.data_ptr() == place) if place else (piece.data_ptr() not in places)
+
+
+def test_no_more_is_held_than_twice_what_was_lent_at_once() -> None:
+    room = Room()
+    for size in range(1, 40):
+        piece = room.empty((3 * size**2,))  # none fits into another
+        assert room.idle + piece.nbytes <= 2 * piece.nbytes
+        del piece
     nothing = room.empty((0, 7))
     assert nothing.shape == (0, 7)
 

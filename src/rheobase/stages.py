@@ -62,7 +62,7 @@ class Values:
 
 
 class Run(NamedTuple):
-    """A run of a network over T steps: what was sent, the memory before it and so far, who looks on, room for it all."""
+    """A run of a network over T steps: what was sent, the memory before it and so far, who looks on, room for it."""
 
     net: SpikingNet
     values: Values

@@ -17,7 +17,7 @@ from .term import DENSE, DEPTHWISE, EVENTS, REAL_DEPTHWISE, REAL_EVENTS, Packed,
 
 SUM = 2**15 - 1
 """The largest sum of 16 bits."""
-PARTS = 8
+PARTS = 16
 """The most parts of a convolution of events."""
 DILATED = "its columns are dilated"
 ONE_EACH = "each output reads a channel of its own"

@@ -12,7 +12,8 @@ from torch import Tensor
 class Room:
     """Lends memory to tensors, and takes it back when nothing refers to them any more.
 
-    It never holds more than was lent at once at some time: before memory is made, what lies idle gives way.
+    A tensor gets the smallest piece at hand that is large enough and not more than twice as large. No more is held than
+    twice what was lent at once at some time: before memory is made, what lies idle gives way.
     """
 
     def __init__(self) -> None:
@@ -24,31 +25,29 @@ class Room:
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
         """Like `torch.empty(shape, dtype=dtype)`."""
-        size = max(1, math.prod(shape)) * dtype.itemsize
-        memory = (self._idle.get(size) or [None]).pop()
-        self._lent += size
-        if memory is None:
-            self._most = max(self._most, self._lent)
-            self._shrink()
-            memory = torch.empty(size, dtype=torch.uint8)
+        count = math.prod(shape)
+        memory = self._piece(max(1, count) * dtype.itemsize)
+        self._lent += memory.numel()
+        self._most = max(self._most, self._lent)
         lent = memory.numpy()
         weakref.finalize(lent, self._back, memory).atexit = False
-        return torch.from_numpy(lent).view(dtype)[: math.prod(shape)].view(shape)
+        return torch.from_numpy(lent)[: count * dtype.itemsize].view(dtype).view(shape)
 
     @property
     def idle(self) -> int:
         """Bytes that are held and not lent."""
         return sum(size * len(held) for size, held in self._idle.items())
 
+    def _piece(self, size: int) -> Tensor:
+        fitting = [held for held, pieces in self._idle.items() if pieces and size <= held <= 2 * size]
+        if fitting:
+            return self._idle[min(fitting)].pop()
+        spare = 2 * max(self._most, self._lent + size) - self._lent - size
+        for pieces in self._idle.values():
+            while pieces and self.idle > spare:
+                pieces.pop()
+        return torch.empty(size, dtype=torch.uint8)
+
     def _back(self, memory: Tensor) -> None:
         self._lent -= memory.numel()
         self._idle.setdefault(memory.numel(), []).append(memory)
-
-    def _shrink(self) -> None:
-        """Let idle memory go until all that is held is no more than was ever lent."""
-        spare = self._most - self._lent
-        for size in list(self._idle):
-            while self._idle[size] and self.idle > spare:
-                self._idle[size].pop()
-            if not self._idle[size]:
-                del self._idle[size]
