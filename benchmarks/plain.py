@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
-from accuracy import spelled
+import torch.ao.quantization as quantization
+from accuracy import Spelled, spelled
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -72,6 +75,37 @@ def with_neurons(model: nn.Module, thresholds: list[float], activation: Callable
         return module
 
     return channels_last(replaced(copy.deepcopy(model)).eval())
+
+
+class Joined(nn.Module):
+    """A block whose batch norms are folded, with the sum as a module, which PyTorch's quantisation asks for."""
+
+    def __init__(self, block: Spelled) -> None:
+        super().__init__()
+        self.conv1, self.relu1 = block.conv1, block.relu1
+        self.conv2, self.shortcut = block.conv2, block.shortcut
+        self.sum: Any = torch.ao.nn.quantized.FloatFunctional()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.sum.add_relu(self.conv2(self.relu1(self.conv1(x))), self.shortcut(x))
+
+
+def quantised(ann: nn.Module, images: Tensor) -> nn.Module:
+    """A `Sequential` without batch norms in 8 bits on PyTorch's own kernels; ranges are those of these images."""
+    kept: list[Any] = [child for child in ann.children() if not isinstance(child, nn.Identity)]
+    kept = [Joined(child) if isinstance(child, Spelled) else child for child in kept]
+    net: Any = nn.Sequential(quantization.QuantStub(), *copy.deepcopy(kept), quantization.DeQuantStub()).eval()
+    pairs = [[f"{name}.conv1", f"{name}.relu1"] for name, child in net.named_children() if isinstance(child, Joined)]
+    for (first, conv), (second, relu) in pairwise(net.named_children()):
+        if isinstance(conv, nn.Conv2d) and isinstance(relu, nn.ReLU):
+            pairs.append([first, second])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = quantization.fuse_modules(net, pairs)
+        net.qconfig = quantization.get_default_qconfig("x86")
+        ready = quantization.prepare(net)
+        ready(images)
+        return quantization.convert(ready)
 
 
 def channels_last(net: nn.Module) -> nn.Module:

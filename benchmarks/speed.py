@@ -9,7 +9,8 @@
 ResNet-20 with its published weights on CIFAR-10, and VGG-16 for 32 x 32 images with random weights. Thresholds are the
 99.9th percentile of each layer, the start is 0, so every library sends the same spikes. A candidate is timed only if
 its outputs are those of rheobase's reference up to spikes that rounding moves. Candidates and the ANN take turns;
-medians and quartiles over the rounds. Results that exist are kept.
+medians and quartiles over the rounds. One pass of the ANN in 8 bits on PyTorch's own kernels is timed beside them.
+Results that exist are kept.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from cases import TINY, Case, agreeing, prepared, reference
 from pairs import paired, plainly
-from plain import with_neurons
+from plain import quantised, with_neurons
 from suite import Benchmark, Found, ranked
 from torch import nn
 
@@ -35,13 +36,16 @@ CASES = (
 )  # fmt: skip
 
 
+ONCE = "PyTorch int8, one pass of the ANN"
+
+
 @torch.inference_mode()
 def measure(case: Case, rounds: int) -> dict[str, Any]:
     """r of everything that gives the answer of the reference."""
     given = prepared(case)
     works = agreeing(given, case.steps, reference(given.net, given.x, case.steps))
     ann = with_neurons(given.ann, given.thresholds, lambda _: nn.ReLU())
-    found = paired(partial(ann, given.x), works, rounds)
+    found = paired(partial(ann, given.x), works | {ONCE: partial(quantised(ann, given.x), given.x)}, rounds)
     labels = torch.zeros(case.batch, dtype=torch.int64)
     rate = float(rb.evaluate(given.net, [(given.x, labels)], case.steps).rate[-1])
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -20,13 +20,16 @@ import speed
 import startup
 import torch
 import training_step
-from cases import TINY, agrees, candidates, prepared, reference
+from accuracy import Spelled
+from cases import TINY, agrees, candidates, error, prepared, reference
 from libraries import PLAIN, STEPPED, Activation, Law, Library, kernel
 from peers import PEERS
-from plain import with_neurons
+from plain import quantised, with_neurons
+from torch import nn
 
 from rheobase.files import write_json
 from rheobase.kernels import cpu
+from rheobase.nets.cifar_resnet import Block
 from rheobase.recipes.comparison import insert
 
 ENGINE = Path(__file__).parent.parent / "docs" / "engine.md"
@@ -119,6 +122,20 @@ def test_networks_of_other_libraries_answer_as_the_reference(peer, tiny):
         if not library.declines(Law()):
             assert agrees(answer(library, given, 1.0), expected, library.name)
             assert agrees(answer(library, given, 1.0), expected, "again: nothing is left of the run before")
+
+
+@pytest.mark.skipif("x86" not in torch.backends.quantized.supported_engines, reason="no kernels of 8 bits here")
+def test_the_ann_in_8_bits_is_nearly_the_ann(tiny):
+    given, _ = tiny
+    block = Spelled(Block(8, 16, nn.ReLU)).eval()
+    x = torch.rand(4, 3, 8, 8).to(memory_format=torch.channels_last)
+    ann = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Identity(), nn.ReLU(), block, nn.Flatten(), nn.Linear(144, 5)).eval()
+    ann = with_neurons(ann, [1.0] * 3, lambda _: nn.ReLU())
+    for net, images in ((ann, x), (with_neurons(given.ann, given.thresholds, lambda _: nn.ReLU()), given.x)):
+        with torch.no_grad():
+            small = quantised(net, images)
+            assert error(small(images), net(images)) < 0.1
+        assert not any(isinstance(child, (nn.Conv2d, nn.ReLU)) for child in small.modules())
 
 
 def answer(library: Library, given, factor: float) -> torch.Tensor:
