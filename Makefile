@@ -18,6 +18,7 @@ evidence: export RHEOBASE_DATA ?= ../shared/data
 evidence: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_conversion
 	.venv/bin/python -m rheobase.recipes.cifar_low_latency
+	.venv/bin/python -m rheobase.recipes.early_exit
 	.venv/bin/python -m rheobase.recipes.speech_commands
 	.venv/bin/python -m rheobase.recipes.imdb_sentiment
 	.venv/bin/python -m rheobase.recipes.efficientnet_lite
@@ -33,6 +34,7 @@ speed:
 readme: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_conversion --table README.md
 	.venv/bin/python -m rheobase.recipes.cifar_low_latency --table docs/low-latency.md
+	.venv/bin/python -m rheobase.recipes.early_exit --table docs/low-latency.md
 	.venv/bin/python -m rheobase.recipes.speech_commands --table docs/tasks.md
 	.venv/bin/python -m rheobase.recipes.imdb_sentiment --table docs/tasks.md
 	.venv/bin/python -m rheobase.recipes.efficientnet_lite --table docs/depthwise.md

@@ -10,7 +10,14 @@ import pytest
 
 from rheobase.evaluate import Curve
 from rheobase.recipes import cifar_conversion as recipe
-from rheobase.recipes import cifar_low_latency, efficientnet_lite, imdb_search, imdb_sentiment, training_results
+from rheobase.recipes import (
+    cifar_low_latency,
+    early_exit,
+    efficientnet_lite,
+    imdb_search,
+    imdb_sentiment,
+    training_results,
+)
 from rheobase.recipes.comparison import BESIDE, QUANTISED, insert, rows, slug
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -22,6 +29,7 @@ def test_the_docs_hold_the_tables_of_the_committed_results(tmp_path):
     for name, tables in (
         ("README.md", recipe.tables(EVIDENCE)),
         ("docs/low-latency.md", cifar_low_latency.tables(evidence / "low-latency")),
+        ("docs/low-latency.md", early_exit.tables(evidence / "low-latency")),
         ("docs/depthwise.md", efficientnet_lite.tables(evidence / "efficientnet_lite0")),
         ("docs/training.md", {"training": training_results.table(evidence / "training")}),
         ("docs/search.md", {"searches": imdb_search.table(evidence / "search")}),
