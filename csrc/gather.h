@@ -83,10 +83,8 @@ static void gather(const Term& term, const Stage& stage, const Reached* columns,
 #pragma GCC unroll 16
         for (int j = 0; j < MOST; j++)
 #pragma GCC unroll 16
-          for (int v = 0; v < VECTORS; v++) {
-            const auto* here = w + (j * VECTORS + v) * WIDTH;
-            sum[j][v] += WEIGHTED ? Number::weights(here) * Number::same(values[e]) : Number::weights(here);
-          }
+          for (int v = 0; v < VECTORS; v++)
+            Number::template add<WEIGHTED>(sum[j][v], w + (j * VECTORS + v) * WIDTH, WEIGHTED ? values[e] : 1);
       }
     if (at >= 0) {
       if (at >= stage.out_w) return;
@@ -120,7 +118,7 @@ static Gather gather_of(const Term& term) {
 
 static Gather gather_of(const Term& term) {
   if (term.kind == REAL_EVENTS) return gather_of<Real, 32>(term);
-  return term.block == 32 ? gather_of<Whole, 32>(term) : gather_of<Whole, 64>(term);
+  return term.block == 32 ? gather_of<Pairs<16>, 32>(term) : gather_of<Pairs<W == 16 ? 32 : 16>, 64>(term);
 }
 
 // The events of an image for every window and step, and of the output rows at hand.

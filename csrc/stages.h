@@ -13,7 +13,7 @@ enum Kind { DENSE, EVENTS, REAL_EVENTS, DEPTHWISE, REAL_DEPTHWISE, IDENTITY, CUR
 // weights, scales and biases are filled up to whole blocks. DENSE has weights int8 [window][block][kernel_h][group of 4]
 // [16 outputs][4]: a group is 4 letters of the kernel_w * taken ones of a kernel row, the last filled up with 0. EVENTS has
 // int8, REAL_EVENTS floats (with scales of 1), packed as in `EventConv`: [window][block][kernel_h][phase][taken][most]
-// [outputs]. DEPTHWISE has int8 and REAL_DEPTHWISE floats [block][kernel_h][kernel_w][outputs], one channel for each output.
+// [outputs]; those of 8 bits in pairs, see `Pairs`. DEPTHWISE has int8 and REAL_DEPTHWISE floats [block][kernel_h][kernel_w][outputs], one channel for each output.
 // What lies beyond the map, as far as the kernel reaches, is 0. IDENTITY passes the letters on, scaled: channel o of place
 // (h, w) hears channel o - shift of place (h, w) * stride. CURRENT is given as it is, floats [images, steps, ...] with
 // strides of their own.

@@ -137,12 +137,17 @@ def _blocks(values: Tensor, windows: int, block: int) -> Tensor:
 
 
 def _by_column(weight: Tensor, conv: Convolution, windows: int, block: int) -> Tensor:
-    """`[O, C, kh, kw]` as `[block][kh][phase][C][most][outputs]`, the furthest column of a phase first."""
+    """`[O, C, kh, kw]` as `[block][kh][phase][C][most][outputs]`, the furthest column of a phase first; whole weights of
+    outputs that are 16 apart as pairs of bytes, `256 second + first`."""
     channels, kernel_h, kernel_w = weight.shape[1:]
     stride, most = conv.stride[1], -(-kernel_w // conv.stride[1])
     full = F.pad(_blocks(weight, windows, block), (0, most * stride - kernel_w))
     full = full.reshape(-1, block, channels, kernel_h, most, stride).flip(4)
-    return full.permute(0, 3, 5, 2, 4, 1).contiguous()
+    full = full.permute(0, 3, 5, 2, 4, 1).contiguous()
+    if conv.real:
+        return full
+    first, second = full.short().unflatten(-1, (-1, 2, 16)).unbind(-2)
+    return (256 * second + first).view(torch.int8).contiguous()
 
 
 # --- the proof that sums of 16 bits do not overflow ------------------------------------------------------------------
