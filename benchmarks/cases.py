@@ -18,14 +18,16 @@ AGREE = 0.05
 
 
 class Case(NamedTuple):
-    """A network, how many images at once, and how many steps."""
+    """A network, how many images at once, how many steps, and which percentile of its activations is a threshold."""
 
     net: str
     batch: int
     steps: int
+    percentile: float = 99.9
 
     def __str__(self) -> str:
-        return f"{self.net}-b{self.batch}-t{self.steps}"
+        usual = self.percentile == Case._field_defaults["percentile"]
+        return f"{self.net}-b{self.batch}-t{self.steps}{'' if usual else f'-p{self.percentile:g}'}"
 
 
 TINY = Case("tiny", 2, 2)
@@ -47,7 +49,7 @@ def prepared(case: Case) -> Prepared:
     model = network(case.net)
     if case.net != "resnet20":
         model = settled(model, x[:256])
-    net, thresholds = converted(model, x[:256])
+    net, thresholds = converted(model, x[:256], case.percentile)
     return Prepared(model, net, thresholds, x[256:].contiguous(memory_format=torch.channels_last))
 
 

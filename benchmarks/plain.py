@@ -116,7 +116,7 @@ def channels_last(net: nn.Module) -> nn.Module:
     return net
 
 
-def converted(model: nn.Module, images: Tensor) -> tuple[rb.SpikingNet, list[float]]:
-    """rheobase's own network, thresholds at the 99.9th percentile from a zero start, and those thresholds in order."""
-    net, report = rb.convert(model, rb.methods.percentile(99.9), [images])
+def converted(model: nn.Module, images: Tensor, percentile: float = 99.9) -> tuple[rb.SpikingNet, list[float]]:
+    """rheobase's own network, thresholds at that percentile from a zero start, and those thresholds in order."""
+    net, report = rb.convert(model, rb.methods.percentile(percentile), [images])
     return net, [layer.theta0[1] for layer in report.layers]

@@ -137,8 +137,8 @@ def _blocks(values: Tensor, windows: int, block: int) -> Tensor:
 
 
 def _by_column(weight: Tensor, conv: Convolution, windows: int, block: int) -> Tensor:
-    """`[O, C, kh, kw]` as `[block][kh][phase][C][most][outputs]`, the furthest column of a phase first; whole weights of
-    outputs that are 16 apart as pairs of bytes, `256 second + first`."""
+    """`[O, C, kh, kw]` as `[block][kh][phase][C][most][outputs]`, the furthest column of a phase first; whole weights
+    of outputs that are 16 apart as pairs of bytes, `256 second + first`."""
     channels, kernel_h, kernel_w = weight.shape[1:]
     stride, most = conv.stride[1], -(-kernel_w // conv.stride[1])
     full = F.pad(_blocks(weight, windows, block), (0, most * stride - kernel_w))
