@@ -58,6 +58,8 @@ class CompiledNet(nn.Module):
 
     present = SpikingNet.present
     """Constant coding in pieces, by this network's own run."""
+    piece = 16_000_000
+    """Numbers of the largest layer in a piece: they are bytes, and each piece reads all weights again."""
 
     def __init__(self, net: SpikingNet, steps: tuple[Step, ...], rates: Mapping[str, float]) -> None:
         super().__init__()

@@ -42,6 +42,9 @@ class SpikingNet(nn.Module):
     which is faster and larger.
     """
 
+    piece = 2_000_000
+    """Numbers of the largest layer in a piece of a run: fastest on a CPU."""
+
     def __init__(self, graph: Graph, provenance: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.provenance, self.recompute = provenance or {}, True
@@ -159,13 +162,14 @@ class SpikingNet(nn.Module):
     ) -> Iterator[Any]:
         """Constant coding of `x` `[N, ...]`, `chunk` steps at a time to bound memory: the `ys` of each piece.
 
-        By itself a piece is as long as the largest layer stays near 2 million numbers, which also is fastest on a CPU,
-        but not so short that a layer sees fewer than 8 samples at once, of all its steps.
+        By itself a piece is as long as the largest layer stays near `piece` numbers, but not so short that a layer sees
+        fewer than 8 samples at once, of all its steps; all are about as long.
         """
         if self.waiting:
             chunk = steps
         elif chunk is None:
-            chunk = max(1, 8 // count(x), 2_000_000 // (self._largest * count(x)))
+            most = max(1, 8 // count(x), self.piece // (self._largest * count(x)))
+            chunk = math.ceil(steps / math.ceil(steps / most))
         chunk = max(1, chunk // self.block) * self.block
         xs = each(lambda part: constant(part, steps), x)
         state = self.rehearsed(xs, rehearsing) if self.rehearsal else None
