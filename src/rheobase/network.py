@@ -169,7 +169,7 @@ class SpikingNet(nn.Module):
             chunk = steps
         elif chunk is None:
             most = max(1, 8 // count(x), self.piece // (self._largest * count(x)))
-            chunk = math.ceil(steps / math.ceil(steps / most))
+            chunk = math.ceil(steps / max(1, math.ceil(steps / most)))
         chunk = max(1, chunk // self.block) * self.block
         xs = each(lambda part: constant(part, steps), x)
         state = self.rehearsed(xs, rehearsing) if self.rehearsal else None
