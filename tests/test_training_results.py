@@ -98,4 +98,4 @@ def test_four_thresholds_beat_both_baselines_on_fashion_and_one_beats_them_on_th
     assert four - 0.004 > rounded > one + 0.002
     four, one, rounded = (reached("localrecordings", kind) for kind in ("k4-t4-e30", "k1-t4-e30", "k16-t1-e30"))
     assert len(four) == len(one) == len(rounded) == 3
-    assert mean(one) > mean(four) > mean(rounded)
+    assert mean(one) > max(mean(four), mean(rounded))
