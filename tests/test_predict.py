@@ -95,6 +95,18 @@ def test_the_promise_of_a_calibrated_exit_holds_where_it_was_calibrated_and_else
         rb.calibrate_exit(snn, [held], 16, risk=0.001)
 
 
+def test_answers_that_are_sure_and_change_are_told_from_too_few_samples():
+    torch.manual_seed(0)
+    ann = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
+    with torch.no_grad():
+        ann[2].weight.mul_(1e4)
+    x = torch.rand(400, 4)
+    snn, _ = rb.convert(ann, rb.methods.opi(), [x])
+    with pytest.raises(rb.InputError, match=r"no confidence keeps a risk of 0\.05 from step 1 on"):
+        rb.calibrate_exit(snn, [x], 8, risk=0.05)
+    assert rb.calibrate_exit(snn, [x], 8, risk=0.05, first=8).first == 8
+
+
 def test_the_bound_is_the_one_of_clopper_and_pearson():
     for wrong, samples in ((0, 50), (3, 80), (40, 100)):
         p = upper_bound(wrong, samples)

@@ -110,10 +110,18 @@ def calibrate_exit(
             agree.append(ys.argmax(-1) == ys[-1].argmax(-1))
         found = _lowest(torch.cat(sure, 1), torch.cat(agree, 1), risk, certainty, first)
     if found is None:
+        samples = sum(part.shape[1] for part in sure)
+        needed = math.ceil(math.log(1 - certainty) / math.log(1 - risk))
+        if samples >= needed:
+            raise InputError(
+                f"no confidence keeps a risk of {risk:g} from step {first} on",
+                why="too many answers change that were as sure as can be",
+                instead=f"first={first + 1} or later, or a higher risk",
+            )
         raise InputError(
-            f"{sum(part.shape[1] for part in sure)} samples are too few to promise a risk of {risk:g}",
+            f"{samples} samples are too few to promise a risk of {risk:g}",
             why=f"even without a single difference the bound is above it at a certainty of {certainty:g}",
-            instead=f"at least {math.ceil(math.log(1 - certainty) / math.log(1 - risk))} samples",
+            instead=f"at least {needed} samples",
         )
     return EarlyExit(found, first)
 

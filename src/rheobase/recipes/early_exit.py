@@ -25,7 +25,8 @@ from ..spec import to_json
 from .cifar_conversion import NETS, network
 from .comparison import insert, parser, program
 
-LETTERS, STEPS, RISK = (1, 3, 15), 8, 0.0025
+FIRST, STEPS, RISK = {1: 4, 3: 2, 15: 1}, 8, 0.0025
+"""Letters, and from which step on they may leave: before it, answers of few levels are sure and wrong."""
 CALIBRATION, CHOICE = 512, 2000
 
 
@@ -37,7 +38,7 @@ def run(name: str, letters: int, out: Path, limit: int | None) -> None:
         return
     images, _ = cifar10("train", limit=CALIBRATION + CHOICE)
     snn, _ = convert(network(name), methods.best(STEPS, letters), list(images[:CALIBRATION].split(128)))
-    exit = calibrate_exit(snn, images[CALIBRATION:].split(100), STEPS, risk=RISK)
+    exit = calibrate_exit(snn, images[CALIBRATION:].split(100), STEPS, risk=RISK, first=FIRST[letters])
     loader = batches(*cifar10("test", limit=limit), 100)
     fixed, early, taken, changed = 0, 0, torch.zeros(STEPS, dtype=torch.int64), 0
     for x, y in loader:
@@ -61,16 +62,16 @@ def run(name: str, letters: int, out: Path, limit: int | None) -> None:
 
 def table(out: Path) -> Iterator[str]:
     """Accuracy with and without exits, and the steps they take, of every network and alphabet that has been run."""
-    found = [(name, k, path) for name in NETS for k in LETTERS if (path := out / name / f"exit-{k}.json").exists()]
+    found = [(name, k, path) for name in NETS for k in FIRST if (path := out / name / f"exit-{k}.json").exists()]
     if not found:
         return
-    yield f"| network | letters | confidence | T = {STEPS} | with exits | answers changed | steps on average |"
-    yield f"|{'---|' * 7}"
+    yield f"| network | letters | from step | confidence | T = {STEPS} | with exits | changed | mean steps |"
+    yield f"|{'---|' * 8}"
     for name, letters, path in found:
         r = read_json(path)
         kind = "ternary" if letters == 1 else f"up to {letters}"
         yield (
-            f"| {name} | {kind} | {r['exit']['confidence']:.3f} | {r['fixed_accuracy']:.2%} "
+            f"| {name} | {kind} | {r['exit']['first']} | {r['exit']['confidence']:.3f} | {r['fixed_accuracy']:.2%} "
             f"| {r['accuracy']:.2%} | {r['changed']:.2%} | {r['mean_steps']:.2f} |"
         )
 
@@ -89,7 +90,7 @@ def main() -> None:
         insert(options.table, tables(options.out))
         return
     for name in options.nets:
-        for letters in LETTERS:
+        for letters in FIRST:
             run(name, letters, options.out, options.limit)
 
 
