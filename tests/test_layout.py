@@ -17,7 +17,7 @@ RANKS = (
     "correction tuning",
     "neuron",
     "kernels.named kernels.law kernels.fixed kernels.operators kernels.cpu kernels.gpu kernels.triton kernels.compiled",
-    "kernels.reference kernels.term kernels.convolution kernels.stage kernels recompute layers relatives",
+    "kernels.reference kernels.room kernels.term kernels.convolution kernels.stage kernels recompute layers relatives",
     "inputs modules ops.op ops.synapses ops.carriers ops.nonlinear ops.training ops.activations ops graph fold",
     "readout method direct methods state network store",
     "readers.call readers.synapses readers.neurons readers.activations readers.pools",
