@@ -157,3 +157,14 @@ def test_the_best_for_a_budget_is_above_the_ann_rounded_to_as_many_levels(net):
             assert found["samples"] == 10000
             assert found["provenance"]["calibration_samples"] == 512
             assert found["accuracy"][steps - 1] > levels[letters * steps]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "evidence/low-latency").glob("*/exit-*.json")), ids=lambda p: p.stem
+)
+def test_exits_are_of_all_test_images_and_keep_the_accuracy(path):
+    found = json.loads(path.read_text())
+    assert found["samples"] == sum(found["left_at"]) == 10000
+    assert found["fixed_accuracy"] - found["accuracy"] <= 0.002
+    if path.stem == "exit-15":
+        assert found["mean_steps"] <= 4
