@@ -97,9 +97,10 @@ def test_the_promise_of_a_calibrated_exit_holds_where_it_was_calibrated_and_else
 
 def test_answers_that_are_sure_and_change_are_told_from_too_few_samples():
     torch.manual_seed(0)
-    ann = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
+    last = nn.Linear(16, 3)
     with torch.no_grad():
-        ann[2].weight.mul_(1e4)
+        last.weight.mul_(1e4)
+    ann = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), last).eval()
     x = torch.rand(400, 4)
     snn, _ = rb.convert(ann, rb.methods.opi(), [x])
     with pytest.raises(rb.InputError, match=r"no confidence keeps a risk of 0\.05 from step 1 on"):
