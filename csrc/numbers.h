@@ -1,4 +1,4 @@
-// The two kinds of sums that stay in registers: whole numbers of 16 bits, which the weights were proved not to overflow, and
+// The kinds of sums that stay in registers: whole numbers of 16 bits, which the weights were proved not to overflow, and
 // floats. Each is a vector of WIDTH sums, which as reals are REALS vectors of floats.
 
 struct Whole {
