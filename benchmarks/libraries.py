@@ -79,7 +79,7 @@ class Activation(nn.Module):
             ys = self.layer(x)
         else:
             ys = together(self.axes, self.layer, x.unflatten(0, (self.steps, -1))).flatten(0, 1)
-        return ys if self.threshold == 1 else ys * self.threshold
+        return (ys if self.threshold == 1 else ys * self.threshold).to(x.dtype)
 
 
 class Fire(torch.autograd.Function):

@@ -91,41 +91,58 @@ static inline F step_back(const NeuronBackward& back, F theta, F m, F x, F ds, B
   return part;
 }
 
-// Neurons [i, i + n), theta and its gradient beginning at `at`; `before` has room for their potentials of all steps.
-template <int LETTERS, int SURROGATE, int VECTORS, bool FULL>
-static void walk(const NeuronBackward& back, int64_t i, int64_t at, int n, float* before, Sums& sums) {
+constexpr int64_t MOST_COLUMNS = 512;
+
+// Of a piece of the neurons: the potential before each step, the potential, and the gradients that walk back.
+struct Walk {
+  Scratch<float> before, v, to_v, to_theta, to_leak;
+  int64_t columns;  // of a piece, so many that all of it stays in the first-level cache
+  explicit Walk(int64_t steps) : columns(std::clamp<int64_t>(4096 / steps / W * W, W, MOST_COLUMNS)) {
+    before.reserve(steps * columns), v.reserve(columns), to_v.reserve(columns), to_theta.reserve(columns);
+    to_leak.reserve(columns);
+  }
+};
+
+// Neurons [i, i + n), theta and its gradient beginning at `at`.
+template <int LETTERS, int SURROGATE>
+static void walk(const NeuronBackward& back, int64_t i, int64_t at, int64_t n, Walk& to, Sums& sums) {
   const NeuronRun& run = back.run;
-  const int width = FULL ? W : n;
-  F v[VECTORS], theta[VECTORS];
-  for (int b = 0; b < VECTORS; b++) {
-    v[b] = load(run.v + i + b * W, width, 0.0f);
-    theta[b] = run.shared ? all(*run.theta0) : load(run.theta0 + at + b * W, width, 1.0f);
+  float *v = to.v.data(), *to_v = to.to_v.data(), *to_theta = to.to_theta.data(), *to_leak = to.to_leak.data();
+  const F one = all(*run.theta0);
+  auto left = [&](int64_t j) { return static_cast<int>(std::min<int64_t>(W, n - j)); };
+  auto theta = [&](int64_t j) { return run.shared ? one : load(run.theta0 + at + j, left(j), 1.0f); };
+  for (int64_t j = 0; j < n; j += W) {
+    store(v + j, load(run.v + i + j, left(j), 0.0f));
+    store(to_v + j, back.potential ? load(back.potential + i + j, left(j), 0.0f) : all(0.0f));
+    store(to_theta + j, all(0.0f)), store(to_leak + j, all(0.0f));
   }
   for (int64_t step = 0; step < run.steps; step++) {
     const float* xs = run.xs + step * run.stride + i;
-    for (int b = 0; b < VECTORS; b++) {
-      store(before + (step * VECTORS + b) * W, v[b]);
-      const F u = charge(run, v[b], load(xs + b * W, width, 0.0f));
-      v[b] = reset(run, u, theta[b], fire<LETTERS>(run, u, theta[b]));
+    float* before = to.before.data() + step * to.columns;
+    for (int64_t j = 0; j < n; j += W) {
+      const F m = load(v + j), u = charge(run, m, load(xs + j, left(j), 0.0f)), at_j = theta(j);
+      store(before + j, m);
+      store(v + j, reset(run, u, at_j, fire<LETTERS>(run, u, at_j)));
     }
   }
-  Back g[VECTORS];
-  for (int b = 0; b < VECTORS; b++)
-    g[b] = {back.potential ? load(back.potential + i + b * W, width, 0.0f) : all(0.0f), all(0.0f), all(0.0f)};
   for (int64_t step = run.steps; step-- > 0;) {
-    const float* xs = run.xs + step * run.stride + i;
-    const float* letters = back.letters + step * back.stride + i;
-    for (int b = 0; b < VECTORS; b++) {
-      const F ds = back.letters ? load(letters + b * W, width, 0.0f) : all(0.0f), x = load(xs + b * W, width, 0.0f);
-      const F m = load(before + (step * VECTORS + b) * W);
-      store(back.xs + step * run.size + i + b * W, step_back<LETTERS, SURROGATE>(back, theta[b], m, x, ds, g[b]), width);
+    const float *xs = run.xs + step * run.stride + i, *letters = back.letters + step * back.stride + i;
+    const float* before = to.before.data() + step * to.columns;
+    for (int64_t j = 0; j < n; j += W) {
+      const int width = left(j);
+      const F ds = back.letters ? load(letters + j, width, 0.0f) : all(0.0f), x = load(xs + j, width, 0.0f);
+      Back g{load(to_v + j), load(to_theta + j), load(to_leak + j)};
+      store(back.xs + step * run.size + i + j, step_back<LETTERS, SURROGATE>(back, theta(j), load(before + j), x, ds, g), width);
+      store(to_v + j, g.v), store(to_theta + j, g.theta), store(to_leak + j, g.leak);
     }
   }
-  for (int b = 0; b < VECTORS; b++) {
-    store(back.v + i + b * W, g[b].v, width);
-    sums.theta = sums.theta + g[b].theta;  // of lanes past the end 0: nothing arrives there
-    sums.leak = sums.leak + g[b].leak;
-    if (back.theta) store(back.theta + at + b * W, load(back.theta + at + b * W, width, 0.0f) + g[b].theta, width);
+  for (int64_t j = 0; j < n; j += W) {
+    const int width = left(j);
+    const F g = load(to_theta + j);
+    store(back.v + i + j, load(to_v + j), width);
+    sums.theta = sums.theta + g;  // of lanes past the end 0: nothing arrives there
+    sums.leak = sums.leak + load(to_leak + j);
+    if (back.theta) store(back.theta + at + j, load(back.theta + at + j, width, 0.0f) + g, width);
   }
 }
 
@@ -139,15 +156,13 @@ static inline double lanes_of(F a) {
 template <int LETTERS, int SURROGATE>
 static Shared walk_range(const NeuronBackward& back, int64_t begin, int64_t end) {
   const NeuronRun& run = back.run;
-  std::vector<float> before(run.steps * BLOCK * W);
+  Walk to(run.steps);
   Sums sums{all(0.0f), all(0.0f)};
   for (int64_t row = 0; row < back.rows; row++)
     for (int64_t i = row * (run.size / back.rows) + begin, stop = i + end - begin; i < stop;) {
       const int64_t at = run.shared ? 0 : i % run.period;
-      const int64_t left = run.shared ? stop - i : std::min(stop - i, run.period - at);
-      const int n = left >= BLOCK * W ? BLOCK * W : left >= W ? W : static_cast<int>(left);
-      if (n == BLOCK * W) walk<LETTERS, SURROGATE, BLOCK, true>(back, i, at, n, before.data(), sums);
-      else walk<LETTERS, SURROGATE, 1, false>(back, i, at, n, before.data(), sums);
+      const int64_t left = run.shared ? stop - i : std::min(stop - i, run.period - at), n = std::min(left, to.columns);
+      walk<LETTERS, SURROGATE>(back, i, at, n, to, sums);
       i += n;
     }
   return {lanes_of(sums.theta), lanes_of(sums.leak)};

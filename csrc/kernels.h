@@ -30,8 +30,10 @@ struct NeuronRun {
   float per_letter;
   float* amplitude;  // null: not wanted
   float* v;
-  float* total;  // MSAT: the sum of v so far; null: not wanted
-  float* sent;   // SentCharge: the sum of what left; null: every letter leaves
+  const float* start;  // the potential of all neurons at birth, with v only written; null: v is read
+  bool past;           // letters are more than the caches hold, so they are written past them
+  float* total;        // MSAT: the sum of v so far; null: not wanted
+  float* sent;         // SentCharge: the sum of what left; null: every letter leaves
   const float* theta0;
   bool shared;
   int64_t steps, stride, size, period, t;
@@ -41,6 +43,7 @@ struct NeuronRun {
   float leak, rest;  // the leak's beta, tau or share of the way
   float value, at;   // hard reset: what it leaves, and from which |u / theta| on (0: wherever a letter left)
   const float* constants;
+  int64_t per_step;  // of a fixed threshold: 1 if there is a gain for each step, 0 if there is one
   const float* levels;
   const float* heights;
 };

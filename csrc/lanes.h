@@ -11,6 +11,17 @@ static inline F load(const float* p) { return *reinterpret_cast<const Funaligned
 static inline void store(float* p, F a) { *reinterpret_cast<Funaligned*>(p) = a; }
 static inline I load(const int32_t* p) { return *reinterpret_cast<const Iunaligned*>(p); }
 static inline void store(int32_t* p, I a) { *reinterpret_cast<Iunaligned*>(p) = a; }
+// Past the caches: `p` is aligned to a vector; `streamed` orders such stores before what follows.
+#if defined(RHEOBASE_AVX512)
+static inline void stream(float* p, F a) { _mm512_stream_ps(p, a); }
+static inline void streamed() { _mm_sfence(); }
+#elif defined(RHEOBASE_AVX2)
+static inline void stream(float* p, F a) { _mm256_stream_ps(p, a); }
+static inline void streamed() { _mm_sfence(); }
+#else
+static inline void stream(float* p, F a) { store(p, a); }
+static inline void streamed() {}
+#endif
 static inline F choose(I mask, F a, F b) { return mask ? a : b; }
 // The first n of W floats, the rest filled.
 static inline F load(const float* p, int n, float fill) {

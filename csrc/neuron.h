@@ -12,7 +12,7 @@ static inline F charge(const NeuronRun& run, F v, F x) {
 template <int RULE>
 static inline F threshold(const NeuronRun& run, F theta0, F x, F v, F total, int64_t t) {
   const float* c = run.constants;
-  if constexpr (RULE == FIXED) return theta0 * c[0];
+  if constexpr (RULE == FIXED) return theta0 * c[t * run.per_step];
   if constexpr (RULE == MSAT) {
     if (t == 0) return theta0;
     const float alpha = c[0], k_a = c[1], k_i = c[2], C = c[3], tau_mp = c[4], tau_rd = c[5], guard = c[6];
@@ -84,7 +84,7 @@ static inline void leave(const NeuronRun& run, const F* s, int64_t step, int64_t
 
 // Whether nothing happens but the charge of a drive, a letter at a fixed threshold, and its subtraction.
 static inline bool bare(const NeuronRun& run) {
-  const bool fixed = run.rule == FIXED && run.constants[0] == 1.0f && !run.amplitude;
+  const bool fixed = run.rule == FIXED && !run.per_step && run.constants[0] == 1.0f && !run.amplitude;
   return fixed && run.charge == LEAK && run.leak == 1.0f && !run.hard && !run.sent;
 }
 
@@ -95,7 +95,7 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
   const int width = FULL ? W : n;
   F v[VECTORS], total[VECTORS], base[VECTORS], sent[VECTORS], s[VECTORS];
   for (int b = 0; b < VECTORS; b++) {
-    v[b] = load(run.v + i + b * W, width, 0.0f);
+    v[b] = run.start ? all(*run.start) : load(run.v + i + b * W, width, 0.0f);
     base[b] = run.shared ? all(*theta0) : load(theta0 + b * W, width, 1.0f);
     total[b] = sums ? load(run.total + i + b * W, width, 0.0f) : all(0.0f);
     sent[b] = gated ? load(run.sent + i + b * W, width, 0.0f) : all(0.0f);
@@ -125,10 +125,58 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
   }
 }
 
+constexpr int64_t ROW = 2048;  // neurons whose potentials stay in the first-level cache while the steps go by
+
+// One step of `width` neurons that stand at `v`; `born` at their first step.
+template <int LETTERS, bool BARE>
+static inline F row_step(const NeuronRun& run, const float* xs, float* v, F theta, bool born, int width) {
+  const F x = load(xs, width, 0.0f), m = born ? all(*run.start) : load(v, width, 0.0f);
+  const F u = BARE ? m + x : charge(run, m, x), s = fire<LETTERS>(run, u, theta);
+  store(v, BARE ? u - s * theta : reset(run, u, theta, s), width);
+  return s;
+}
+
+// What `neurons` does for a fixed threshold and letters that leave as floats, a step at a time over [i, i + n): long rows
+// of drives and letters, of which the caches know what comes next.
+template <int LETTERS, bool BARE>
+static void rows(const NeuronRun& run, int64_t i, const float* theta0, int64_t n) {
+  const int64_t whole = n / W * W;
+  const bool past = run.past && reinterpret_cast<uintptr_t>(run.letters + i) % (4 * W) == 0 && run.size % W == 0;
+  for (int64_t step = 0; step < run.steps; step++) {
+    const float* xs = run.xs + step * run.stride + i;
+    float *to = run.letters + step * run.size + i, *v = run.v + i;
+    const bool born = run.start && step == 0;
+    const float gain = run.constants[step * run.per_step];
+    const F one = all(*theta0) * gain;
+    auto theta = [&](int64_t j, int width) { return run.shared ? one : load(theta0 + j, width, 1.0f) * gain; };
+    for (int64_t j = 0; j < whole; j += W) {
+      const F s = row_step<LETTERS, BARE>(run, xs + j, v + j, theta(j, W), born, W);
+      if (past) stream(to + j, s);
+      else store(to + j, s);
+    }
+    if (const int width = static_cast<int>(n - whole))
+      store(to + whole, row_step<LETTERS, BARE>(run, xs + whole, v + whole, theta(whole, width), born, width), width);
+  }
+}
+
+template <int LETTERS, bool BARE>
+static void run_rows(const NeuronRun& run, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end;) {
+    const int64_t at = run.shared ? 0 : i % run.period;
+    const int64_t n = std::min(run.shared ? end - i : std::min(end - i, run.period - at), ROW);
+    rows<LETTERS, BARE>(run, i, run.theta0 + at, n);
+    i += n;
+  }
+  if (run.past) streamed();
+}
+
 template <int RULE, int LETTERS, bool BARE = false>
 static void run_range(const NeuronRun& run, int64_t begin, int64_t end) {
-  if constexpr (RULE == FIXED && !BARE)
+  if constexpr (RULE == FIXED && !BARE) {
+    if (!run.bytes && !run.amplitude && !run.sent)
+      return bare(run) ? run_rows<LETTERS, true>(run, begin, end) : run_rows<LETTERS, false>(run, begin, end);
     if (bare(run)) return run_range<RULE, LETTERS, true>(run, begin, end);
+  }
   for (int64_t i = begin; i < end;) {
     const int64_t at = run.shared ? 0 : i % run.period;
     const int64_t left = run.shared ? end - i : std::min(end - i, run.period - at);

@@ -52,6 +52,7 @@ struct Law {
     run.xs = read(xs), run.theta0 = read(theta), run.shared = theta.numel() == 1, run.period = theta.numel();
     run.steps = xs.size(0), run.size = xs.numel() / xs.size(0), run.stride = run.steps > 1 ? xs.stride(0) : run.size;
     run.rule = static_cast<int>(rule), run.constants = this->constants.data();
+    run.per_step = rule == FIXED && constants.size() > 1;
     run.charge = static_cast<int>(charge), run.rest = static_cast<float>(rest);
     run.leak = share ? *read(*share) : static_cast<float>(leak);
     run.alphabet = static_cast<int>(alphabet), run.rungs = static_cast<int>(levels.size());
@@ -61,11 +62,13 @@ struct Law {
   }
 };
 
+constexpr int64_t CACHED = 8 << 20;  // bytes from which on letters are not found in the caches anyway
+
 void run_all(const NeuronRun& run) {
   torch::stable::parallel_for(0, run.size, 16384, [&](int64_t begin, int64_t end) { run_neurons(run, begin, end); });
 }
 
-void neuron(Tensor xs, Tensor v, std::optional<Tensor> total, std::optional<Tensor> sent, Tensor letters,
+void neuron(Tensor xs, std::optional<double> start, Tensor v, std::optional<Tensor> total, std::optional<Tensor> sent, Tensor letters,
             std::optional<Tensor> amplitude, Tensor theta0, std::optional<Tensor> share, int64_t t, int64_t rule,
             std::vector<double> constants, bool normalised, int64_t charge, double leak, double rest, int64_t alphabet,
             std::vector<double> levels, std::vector<double> heights, bool with_sign, bool floored, bool hard, double value,
@@ -74,6 +77,8 @@ void neuron(Tensor xs, Tensor v, std::optional<Tensor> total, std::optional<Tens
   NeuronRun& run = law.run;
   run.letters = written(letters), run.amplitude = written(amplitude), run.t = t, run.normalised = normalised;
   run.v = written(v), run.total = written(total), run.sent = written(sent);
+  const float birth = static_cast<float>(start.value_or(0));
+  run.start = start ? &birth : nullptr, run.past = letters.numel() * 4 > CACHED;
   run_all(run);
 }
 
@@ -101,17 +106,14 @@ std::tuple<Tensor, Tensor> neuron_forward(Tensor xs, Tensor v, Tensor theta, std
   return {letters, after};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> neuron_backward(
-    std::optional<Tensor> grad_letters, std::optional<Tensor> grad_after, bool grad_theta, Tensor xs, Tensor v, Tensor theta,
-    std::optional<Tensor> share, int64_t charge, double leak, double rest, int64_t alphabet, std::vector<double> levels,
-    std::vector<double> heights, bool with_sign, bool floored, bool hard, double value, double at, std::vector<double> parts,
-    bool detached, double hit, int64_t surrogate, std::vector<double> widths) {
+// The gradient of a run, into the tensors given for it; theta and share only where they are.
+void neuron_back(std::optional<Tensor> grad_letters, std::optional<Tensor> grad_after, Tensor xs, Tensor v, Tensor theta,
+                 std::optional<Tensor> share, Tensor to_xs, Tensor to_v, std::optional<Tensor> to_theta,
+                 std::optional<Tensor> to_share, int64_t charge, double leak, double rest, int64_t alphabet,
+                 std::vector<double> levels, std::vector<double> heights, bool with_sign, bool floored, bool hard, double value,
+                 double at, std::vector<double> parts, bool detached, double hit, int64_t surrogate, std::vector<double> widths) {
   Law law(xs, theta, FIXED, {1.0}, charge, leak, rest, share, alphabet, levels, heights, with_sign, floored, hard, value, at);
   const std::vector<float> c = floats(widths), steps = floats(parts);
-  Tensor to_xs = empty(xs, true), to_v = empty(xs, false);
-  const std::vector<int64_t> none{0}, one{share ? 1 : 0};
-  Tensor to_theta = grad_theta ? torch::stable::empty_like(theta) : torch::stable::new_empty(theta, none);
-  Tensor to_share = torch::stable::new_empty(theta, one);
   NeuronBackward back{};
   back.run = law.run, back.run.v = const_cast<float*>(read(v));
   back.letters = grad_letters ? read(*grad_letters) : nullptr;
@@ -121,7 +123,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> neuron_backward(
   back.alphabet = static_cast<int>(parts.empty() ? alphabet : CASCADE), back.rungs = static_cast<int>(parts.size());
   back.surrogate = static_cast<int>(surrogate), back.widths = c.data(), back.parts = steps.data();
   back.detached = detached, back.hit = static_cast<float>(hit), back.rows = 1;
-  if (grad_theta && !law.run.shared) {
+  if (to_theta && !law.run.shared) {
     back.theta = written(to_theta), back.rows = law.run.size / law.run.period;
     std::fill_n(back.theta, law.run.period, 0.0f);
   }
@@ -140,8 +142,22 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> neuron_backward(
   });
   Shared sum{};
   for (const Shared& part : sums) sum.theta += part.theta, sum.leak += part.leak;
-  if (grad_theta && law.run.shared) *written(to_theta) = static_cast<float>(sum.theta);
-  if (share) *written(to_share) = static_cast<float>(sum.leak);
+  if (to_theta && law.run.shared) *written(*to_theta) = static_cast<float>(sum.theta);
+  if (to_share) *written(*to_share) = static_cast<float>(sum.leak);
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> neuron_backward(
+    std::optional<Tensor> grad_letters, std::optional<Tensor> grad_after, bool grad_theta, Tensor xs, Tensor v, Tensor theta,
+    std::optional<Tensor> share, int64_t charge, double leak, double rest, int64_t alphabet, std::vector<double> levels,
+    std::vector<double> heights, bool with_sign, bool floored, bool hard, double value, double at, std::vector<double> parts,
+    bool detached, double hit, int64_t surrogate, std::vector<double> widths) {
+  const std::vector<int64_t> none{0}, one{share ? 1 : 0};
+  Tensor to_xs = empty(xs, true), to_v = empty(xs, false);
+  Tensor to_theta = grad_theta ? torch::stable::empty_like(theta) : torch::stable::new_empty(theta, none);
+  Tensor to_share = torch::stable::new_empty(theta, one);
+  neuron_back(grad_letters, grad_after, xs, v, theta, share, to_xs, to_v, grad_theta ? std::optional(to_theta) : std::nullopt,
+              share ? std::optional(to_share) : std::nullopt, charge, leak, rest, alphabet, levels, heights, with_sign, floored,
+              hard, value, at, parts, detached, hit, surrogate, widths);
   return {to_xs, to_v, to_theta, to_share};
 }
 
@@ -225,13 +241,16 @@ STABLE_TORCH_LIBRARY(rheobase, m) {
   "int charge, float leak, float rest, int alphabet, float[] levels, float[] heights, bool with_sign, bool floored, bool hard, float value, float at"
 #define SLOPE "float[] parts, bool detached, float hit, int surrogate, float[] widths"
   m.def(
-      "neuron(Tensor xs, Tensor(a!) v, Tensor(b!)? total, Tensor(c!)? sent, Tensor(d!) letters, Tensor(e!)? amplitude, "
+      "neuron(Tensor xs, float? start, Tensor(a!) v, Tensor(b!)? total, Tensor(c!)? sent, Tensor(d!) letters, Tensor(e!)? amplitude, "
       "Tensor theta0, Tensor? share, int t, int rule, float[] constants, bool normalised, " LAW ") -> ()");
   m.def(
       "neuron_forward(Tensor xs, Tensor v, Tensor theta, Tensor? share, " LAW ", " SLOPE ") -> (Tensor, Tensor)");
   m.def(
       "neuron_backward(Tensor? grad_letters, Tensor? grad_after, bool grad_theta, Tensor xs, Tensor v, Tensor theta, "
       "Tensor? share, " LAW ", " SLOPE ") -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "neuron_back(Tensor? grad_letters, Tensor? grad_after, Tensor xs, Tensor v, Tensor theta, Tensor? share, "
+      "Tensor(a!) to_xs, Tensor(b!) to_v, Tensor(c!)? to_theta, Tensor(d!)? to_share, " LAW ", " SLOPE ") -> ()");
   m.def(
       "event_conv(Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int dilation_h, Tensor(a!) y) "
       "-> ()");
@@ -242,6 +261,7 @@ STABLE_TORCH_LIBRARY_IMPL(rheobase, CPU, m) {
   m.impl("neuron", TORCH_BOX(&neuron));
   m.impl("neuron_forward", TORCH_BOX(&neuron_forward));
   m.impl("neuron_backward", TORCH_BOX(&neuron_backward));
+  m.impl("neuron_back", TORCH_BOX(&neuron_back));
   m.impl("event_conv", TORCH_BOX(&event_conv));
 }
 

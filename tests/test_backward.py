@@ -245,12 +245,19 @@ def test_opcheck_of_the_neuron_and_its_gradient(leak, reset):
         checked("neuron_forward", (*learned, *numbers))
         checked("neuron_backward", (dyadic(3, 2, 5, 4, seed=4), None, True, *given, *numbers))
         checked("neuron_backward", (None, dyadic(2, 5, 4, seed=5), False, *given, *numbers))
+        out = (
+            torch.empty_like(xs),
+            torch.empty_like(v),
+            torch.empty_like(theta),
+            share if share is None else theta.new_empty(1),
+        )
+        checked("neuron_back", (dyadic(3, 2, 5, 4, seed=4), None, *given, *out, *numbers))
 
 
 def test_opcheck_of_the_operators_that_write():
     neuron, xs, v = Neuron(threshold=rb.MSAT()), dyadic(3, 2, 9, seed=1), dyadic(2, 9, seed=2)
     out = (torch.zeros_like(v), None, torch.empty_like(xs), torch.empty_like(xs))
-    checked("neuron", (xs, v, *out, torch.ones(1), None, 0, *rule(neuron), *law(neuron)))
+    checked("neuron", (xs, None, v, *out, torch.ones(1), None, 0, *rule(neuron), *law(neuron)))
     x, weight = dyadic(2, 5, 5, 3, seed=1), dyadic(4, 3, 3, 3, seed=2)
     checked("event_conv", (x, weight, torch.ones(4), [1, 1], [1, 1], 1, torch.empty(2, 5, 5, 4)))
     checked("instruction_set", (-1,))

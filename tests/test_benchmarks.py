@@ -145,37 +145,39 @@ def answer(library: Library, given, factor: float) -> torch.Tensor:
 
 
 def first(library: Library) -> training_step.Candidate:
-    x = training_step.images("tiny", FIRST.batch)
-    ready = partial(training_step.theirs, FIRST, x, library)
+    ready = partial(training_step.theirs, FIRST, library=library)
     return training_step.Candidate(library.name, library.axes == "step", ready)
 
 
-def laws() -> dict[bool, training_step.First]:
+X = training_step.images("tiny", FIRST.batch)
+
+
+def laws(x: torch.Tensor) -> dict[bool, training_step.First]:
     """The first step of the law: all steps at once, and step by step."""
-    x, y = training_step.images("tiny", FIRST.batch), torch.arange(FIRST.batch)
-    together = training_step.ours(FIRST, x, "reference")
-    return {False: training_step.first(together, y), True: training_step.first(first(STEPPED).ready(), y)}
+    y, together = torch.arange(FIRST.batch), training_step.ours(FIRST, x, "reference")
+    return {False: training_step.first(together, y), True: training_step.first(first(STEPPED).ready(x), y)}
 
 
 def test_the_first_step_of_training_is_that_of_the_law_and_a_wrong_one_is_caught(monkeypatch):
-    y, law = torch.arange(FIRST.batch), laws()
+    y, law = torch.arange(FIRST.batch), laws(X.double())
     assert law[False].gradient.norm() > 0.01
     assert law[False].loss != law[True].loss  # batch norm over one step is another network
-    ours = training_step.ours(FIRST, training_step.images("tiny", FIRST.batch))
-    for candidate, learner in ((first(STEPPED), ours), *((found := first(lib), found.ready()) for lib in PLAIN)):
-        assert candidate.differs(learner, y, law[learner is not ours and candidate.stepped]) == ""
+    ours = training_step.Candidate("rheobase", False, partial(training_step.ours, FIRST), compared=torch.float32)
+    assert ours.differs(X, y, laws(X)[False]) == ""
+    for candidate in map(first, PLAIN):
+        assert candidate.differs(X, y, law[candidate.stepped]) == ""
     monkeypatch.setattr(training_step, "LAW", Law(leak=0.4))
     for candidate in map(first, PLAIN):
-        assert "from the law's" in candidate.differs(candidate.ready(), y, law[candidate.stepped])
+        assert "from the law's" in candidate.differs(X, y, law[candidate.stepped])
 
 
 def test_the_first_step_of_other_libraries_is_that_of_the_law(peer):
-    y, law = torch.arange(FIRST.batch), laws()
+    y, law = torch.arange(FIRST.batch), laws(X.double())
     for library in peer:
         candidate = first(library)
         if not library.declines(training_step.LAW) and library.name != "snntorch, reset in the same step":
             asked = candidate.asked if library.same_gradient else ("answer",)
-            assert candidate._replace(asked=asked).differs(candidate.ready(), y, law[candidate.stepped]) == ""
+            assert candidate._replace(asked=asked).differs(X, y, law[candidate.stepped]) == ""
 
 
 def test_a_step_of_training_lowers_the_loss():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import rheobase as rb
 from rheobase import DTIF, MSAT, Alphabet, Fixed, Leak, Neuron, SpikeConfidence, Tensors, ToValue, binary, burst
-from rheobase.neuron import fire, rest
+from rheobase.neuron import fire
 from rheobase.testing import (
     carries_memory,
     conserves_charge,
@@ -413,9 +413,9 @@ def test_a_leak_forgets_by_its_factor_what_no_spike_took(seed, beta):
 @pytest.mark.parametrize("gain", [0.2, 0.5, 1.0, 2.0])
 def test_the_threshold_at_rest_is_what_half_halves(gain):
     theta0 = torch.tensor([0.5, 2.0])
-    assert torch.equal(rest(Neuron(threshold=Fixed(gain)), theta0), gain * theta0)
+    assert torch.equal(Fixed(gain).rest(theta0), gain * theta0)
     for rule in (MSAT(), DTIF(), MSAT(normalised=True)):
-        assert torch.equal(rest(Neuron(threshold=rule), theta0), theta0)
+        assert torch.equal(rule.rest(theta0), theta0)
     assert torch.equal(rb.Half().fit(theta0, (2,), torch.Generator()), theta0 / 2)
     assert torch.equal(rb.Zero().fit(theta0, (2,), torch.Generator()), torch.zeros(2))
 

@@ -70,7 +70,8 @@ def l1(neuron: Neuron, tensors: Tensors, xs: Tensor, run: Run = rb.scan) -> None
 @pytest.mark.parametrize("name", PRESETS)
 @given(seeds, steps, st.booleans())
 def test_l1_charge_is_conserved_by_every_method_with_and_without_bias(name, seed, steps, corrected):
-    bias = dyadic(3, 7, seed=seed + 1) if corrected else None
+    bias, rule = dyadic(3, 7, seed=seed + 1) if corrected else None, PRESETS[name].threshold
+    steps = rule.steps if isinstance(rule, rb.Radix) else steps
     l1(PRESETS[name], parts(bias=bias), dyadic(steps, 2, 7, seed=seed))
 
 

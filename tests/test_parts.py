@@ -487,6 +487,8 @@ methods |= st.builds(
 rehearsals = (
     st.just(rb.Unrehearsed()) | st.builds(rb.Residual, st.integers(1, 9)) | st.builds(rb.COS, st.integers(1, 9))
 )
+thresholds |= st.sampled_from([rb.Radix(steps=4), rb.Radix(steps=2, base=16)])
+methods |= st.builds(rb.methods.radix, st.integers(1, 6), st.sampled_from([1, 3, 7, 15]))
 links = st.sampled_from([rb.Rate(), rb.Differential(), rb.Wait()])
 searches = st.sampled_from([rb.Candidate(), rb.Candidate(letters=1), rb.Goal(), rb.Goal(max_drop=0.02), rb.Delayed(3)])
 costs = st.builds(rb.Costs, mac=positive, ac=positive, graded=positive, source=st.text(max_size=9))
@@ -515,7 +517,7 @@ def test_these_are_all_public_specs():
         rb.DTIF, rb.Zero, rb.Half, rb.Uniform, rb.Alphabet, rb.Subtract, rb.ToValue, rb.Open, rb.SpikeConfidence,
         rb.Leak, rb.Neuron, rb.Method, rb.Costs, rb.MinMSE, rb.SentCharge, rb.Uncorrected, rb.ChannelBias, rb.StepBias,
         rb.Wait, rb.Rate, rb.Differential, rb.Unrehearsed, rb.Residual, rb.COS, rb.GaussianMSE, rb.Balance, rb.Delayed,
-        rb.Candidate, rb.Goal, rb.Fitted, rb.Matched, rb.Untuned, rb.Distilled,
+        rb.Candidate, rb.Goal, rb.Fitted, rb.Matched, rb.Untuned, rb.Distilled, rb.Radix,
         rb.EarlyExit, rb.Rectangular, rb.Polynomial, rb.Gaussian, rb.ATan, rb.Sigmoid, rb.Decay, rb.LearnedDecay,
     )  # fmt: skip
     assert set(PUBLIC) == set(drawn)

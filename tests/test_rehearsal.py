@@ -16,7 +16,6 @@ from torch import Tensor, nn
 import rheobase as rb
 from rheobase import Neuron, Tensors, testing
 from rheobase.evaluate import Curve
-from rheobase.neuron import rest
 
 seeds, steps = st.integers(0, 10_000), st.integers(2, 10)
 ONE = Tensors(torch.tensor(1.0), torch.tensor(0.5))
@@ -148,7 +147,7 @@ def test_a_network_that_waits_is_the_quantised_ann(made):
                 a = layer(a)
                 continue
             name, neuron = next(sites)
-            theta = rest(neuron, net.tensors(name).theta0)
+            theta = neuron.threshold.rest(net.tensors(name).theta0)
             a = theta / t * torch.floor(a * t / theta + 0.5).clamp(0, t)
     close = torch.isclose(ys[-1], a, atol=1e-4).all(1).float().mean()
     assert close > 0.9  # a value at the edge of a level may round the other way

@@ -201,7 +201,7 @@ def tiring(neuron: rb.Neuron, tensors: rb.Tensors, xs: Tensor, m: rb.Membrane | 
         else:
             s, m = torch.zeros_like(x), m._replace(v=m.v + x, t=m.t + 1)
         letters.append(s)
-    return Emission(in_time(letters), rb.neuron.rest(neuron, tensors.theta0)), m
+    return Emission(in_time(letters), neuron.threshold.rest(tensors.theta0)), m
 
 
 def mixing(neuron: rb.Neuron, tensors: rb.Tensors, xs: Tensor, m: rb.Membrane | None) -> Any:

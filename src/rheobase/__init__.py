@@ -61,6 +61,7 @@ from .threshold import (
     MSAT_VGG16,
     Exponential,
     Fixed,
+    Radix,
     Ramp,
     Reciprocal,
 )
@@ -133,6 +134,7 @@ __all__ = [
     "Population",
     "Prediction",
     "Preflight",
+    "Radix",
     "Ramp",
     "Rate",
     "Reciprocal",

@@ -20,7 +20,7 @@ from .rehearsal import COS, Residual
 from .reset import Subtract
 from .scale import Balance, GaussianMSE, Learned, Max, MinMSE, Percentile
 from .surrogate import ATan, Gaussian, Polynomial, Rectangular, Sigmoid
-from .threshold import DTIF, MSAT, Fixed
+from .threshold import DTIF, MSAT, Fixed, Radix
 from .tuning import Distilled
 
 Entry = tuple[str, dict[str, str]]
@@ -540,6 +540,31 @@ ENTRIES: dict[str, Entry] = {
             "eprint": "2403.18388",
         },
     ),
+    "wang2024radix": (
+        "article",
+        {
+            "author": "Wang, Zhehui and Gu, Xiaozhe and Goh, Rick Siow Mong and Zhou, Joey Tianyi and Luo, Tao",
+            "title": "Efficient Spiking Neural Networks With Radix Encoding",
+            "journal": "IEEE Transactions on Neural Networks and Learning Systems",
+            "volume": "35",
+            "number": "3",
+            "pages": "3689--3701",
+            "year": "2024",
+            "doi": "10.1109/TNNLS.2022.3195918",
+            "eprint": "2105.06943",
+        },
+    ),
+    "kim2018weighted": (
+        "article",
+        {
+            "author": "Kim, Jaehyun and Kim, Heesu and Huh, Subin and Lee, Jinho and Choi, Kiyoung",
+            "title": "Deep Neural Networks with Weighted Spikes",
+            "journal": "Neurocomputing",
+            "volume": "311",
+            "pages": "373--386",
+            "year": "2018",
+        },
+    ),
     "yun2019cutmix": (
         "inproceedings",
         {
@@ -562,6 +587,7 @@ SOURCES: list[tuple[Callable[[Any], bool], tuple[str, ...]]] = [
     (lambda part: isinstance(part, MSAT) or (isinstance(part, Fixed) and part.gain != 1), ("he2024msat",)),
     (lambda part: isinstance(part, SpikeConfidence), ("he2024msat", "steele2014splitmix")),
     (lambda part: isinstance(part, DTIF), ("wu2023dtif",)),
+    (lambda part: isinstance(part, Radix), ("wang2024radix", "kim2018weighted")),
     (lambda part: isinstance(part, Alphabet) and len(part.levels) > 1, ("li2022burst",)),
     (lambda part: isinstance(part, Alphabet) and part.signed, ("wang2022snm",)),
     (lambda part: isinstance(part, Alphabet) and part.floor, ("you2024spikezip",)),

@@ -22,11 +22,11 @@ from .inputs import first
 from .message import Kind, messages
 from .method import Method
 from .network import SpikingNet
-from .neuron import rest
 from .observe import channel_axis, images, observe, signs
 from .preflight import Policy, source_graph
 from .refine import correct, residuals, spike_confidence
 from .spec import to_json
+from .threshold import Radix
 
 log = logging.getLogger("rheobase")
 Methods = Method | Mapping[str, Method]
@@ -139,6 +139,7 @@ def convert(
             _provenance(method, generator, samples) | {"on_unsupported": on_unsupported, "leave": list(leave)},
         ).eval()
         trust(net, source, chosen, batches, count("confidence"))
+        steps = _clock(chosen) or steps
         left = residuals(net, first(example, min(64, max(8, 4 * net.together))), steps)
         for name, what in left.items():
             if what["guarded"]:
@@ -192,6 +193,18 @@ def choose_methods(graph: Graph, method: Methods) -> dict[str, Method]:
     return chosen
 
 
+def _clock(methods: Mapping[str, Method]) -> int:
+    """The number of steps that all runs of a network must have, 0 where any will do."""
+    digits = {method.threshold.steps for method in methods.values() if isinstance(method.threshold, Radix)}
+    if len(digits) > 1:
+        raise ConversionError(
+            f"neurons that count in {' and '.join(map(str, sorted(digits)))} digits in one network",
+            why="a digit is sent in each step, and all layers run for the same steps",
+            instead="as many digits in every layer",
+        )
+    return max(digits, default=0)
+
+
 def fit(
     graph: Graph, node: Node, method: Method, histogram: Histogram, index: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
@@ -208,7 +221,7 @@ def fit(
         axis = channel_axis(graph, node)
         theta0 = theta0.reshape(()) if len(theta0) == 1 else theta0.reshape(-1, *(1,) * (len(node.shape) - 1 - axis))
         theta0 = theta0.to(like)
-        v0 = method.initial.fit(rest(method.neuron, theta0), node.shape, generator)
+        v0 = method.initial.fit(method.neuron.threshold.rest(theta0), node.shape, generator)
         tensors = {"theta0": theta0, "v0": v0}
         if isinstance(method.gate, SpikeConfidence):
             key = torch.randint(-(2**62), 2**62, (), generator=generator).to(like.device)
@@ -272,7 +285,7 @@ def _report(
                 neuron=str(method.neuron),
                 theta0=(float(theta0.min()), float(theta0.mean()), float(theta0.max())),
                 clipped=float(statistics[node.name].share_above(ceiling).mean()),
-                spacing=float(rest(method.neuron, theta0).mean()),
+                spacing=float(method.neuron.threshold.rest(theta0).mean()),
                 unevenness=left[node.name]["unevenness"],
                 confidence=1.0 if confidence is None else float(confidence),
                 guarded=left[node.name]["guarded"],

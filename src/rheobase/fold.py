@@ -10,7 +10,7 @@ from torch import Tensor
 from . import ops
 from .graph import Graph, Node
 from .inputs import each
-from .neuron import rest
+from .threshold import Radix
 
 
 def differences(graph: Graph) -> Graph:
@@ -74,6 +74,11 @@ def _rescaled(op: ops.Op, synapse: dict[str, Tensor], affine: dict[str, Tensor])
     return {"weight": scaled.to(weight.dtype), "bias": bias.to(weight.dtype)}
 
 
+def _folds(op: ops.Spike) -> bool:
+    """Whether what a letter is worth is constant in time, or known from the clock, and not folded yet."""
+    return not op.letters and (isinstance(op.neuron.threshold, Radix) or not op.neuron.threshold.graded)
+
+
 def fold_theta(graph: Graph) -> Graph:
     """Let letters travel: where theta is constant in time it moves into the weights that read the letters.
 
@@ -99,9 +104,9 @@ def fold_theta(graph: Graph) -> Graph:
     for node in graph.nodes:
         carried = [worth.get(name) for name in node.inputs]
         op, inputs = node.op, node.inputs
-        if isinstance(op, ops.Spike) and (node.name in scales or not (op.neuron.threshold.graded or op.letters)):
-            theta0 = tensors[node.name]["theta0"]
-            own = op.neuron.threshold.amplitude(theta0, rest(op.neuron, theta0))
+        if isinstance(op, ops.Spike) and (node.name in scales or _folds(op)):
+            theta0, rule = tensors[node.name]["theta0"], op.neuron.threshold
+            own = theta0 if isinstance(rule, Radix) else rule.amplitude(theta0, rule.rest(theta0))
             worth[node.name] = scales.get(node.name, own)
             op, inputs = replace(op, letters=True), tuple(map(plain, inputs))
         elif any(w is not None for w in carried):

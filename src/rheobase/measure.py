@@ -118,6 +118,7 @@ class Ledger:
             counted = message.kind is Kind.LETTERS
             if reads not in self._units:
                 xs = self._news(reads, xs, at.start) if reads in self._changing else xs
+                xs = xs if message.clock is None else xs / message.clock.slots(xs)
                 self._units[reads] = _per_step(_letters(xs, message.unit) if counted else xs != 0)
             fan_out = self.macs[name] / math.prod(self.shapes[reads]) if name in self.macs else 1.0
             (self.acs if counted else self.graded)[at] += self._units[reads] * fan_out

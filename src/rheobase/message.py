@@ -13,7 +13,8 @@ from . import ops
 from .graph import Node
 from .link import Rate
 from .network import SpikingNet
-from .neuron import Neuron, rest
+from .neuron import Neuron
+from .threshold import Radix
 
 
 class Kind(Enum):
@@ -21,15 +22,19 @@ class Kind(Enum):
 
     CONSTANT = "a real number, the same at every step"
     ANALOGUE = "a real number that changes in time"
-    LETTERS = "a multiple of a unit that is constant in time"
+    LETTERS = "a multiple of a unit that is constant in time, or known from the clock"
     GRADED = "an event whose payload changes in time"
 
 
 class Message(NamedTuple):
-    """What travels on an edge. unit: what the smallest letter is worth, scalar or broadcasting; only of LETTERS."""
+    """What travels on an edge. unit: what the smallest letter is worth, scalar or broadcasting; only of LETTERS.
+
+    clock: what multiplies the unit in each step, where letters are digits.
+    """
 
     kind: Kind
     unit: Tensor | float = 1.0
+    clock: Radix | None = None
 
 
 def messages(net: SpikingNet) -> dict[str, Message]:
@@ -51,14 +56,14 @@ def _sent(net: SpikingNet, node: Node, read: list[Message], window: float) -> Me
     if _mixes(node.op) or not kinds <= {Kind.LETTERS, Kind.GRADED}:
         return Message(Kind.ANALOGUE)
     if isinstance(node.op, ops.Scale):
-        return Message(read[0].kind, net.weights(node.name)["scale"].detach() * read[0].unit)
+        return read[0]._replace(unit=net.weights(node.name)["scale"].detach() * read[0].unit)
     if isinstance(node.op, ops.AvgPool):
-        return Message(read[0].kind, read[0].unit / math.prod(node.op.kernel))
+        return read[0]._replace(unit=read[0].unit / math.prod(node.op.kernel))
     if isinstance(node.op, ops.AdaptiveAvgPool) or (isinstance(node.op, ops.Mean) and not node.op.total):
-        return Message(read[0].kind, read[0].unit / window)
+        return read[0]._replace(unit=read[0].unit / window)
     if isinstance(node.op, ops.Resize) and node.op.mode != "nearest":
         return Message(Kind.GRADED)
-    if len(read) == 1 or (kinds == {Kind.LETTERS} and all(_same(read[0].unit, other.unit) for other in read)):
+    if len(read) == 1 or (kinds == {Kind.LETTERS} and all(_same(read[0], other) for other in read)):
         return read[0]
     return Message(Kind.GRADED)  # letters of several worths side by side
 
@@ -67,11 +72,12 @@ def _emitted(net: SpikingNet, node: Node) -> Message:
     """What a neuron sends: letters, also where their worth is constant but not folded yet, or a moving payload."""
     neuron: Neuron = node.op.neuron
     if node.op.letters:
-        return Message(Kind.LETTERS, neuron.alphabet.unit)
+        clock = neuron.threshold if isinstance(neuron.threshold, Radix) else None
+        return Message(Kind.LETTERS, neuron.alphabet.unit, clock)
     if neuron.threshold.graded or not isinstance(neuron.link, Rate):
         return Message(Kind.GRADED)
     theta0 = net.tensors(node.name).theta0.detach()
-    worth = neuron.threshold.amplitude(theta0, rest(neuron, theta0))
+    worth = neuron.threshold.amplitude(theta0, neuron.threshold.rest(theta0))
     return Message(Kind.LETTERS, worth * neuron.alphabet.unit)
 
 
@@ -83,6 +89,7 @@ def _mixes(op: Any) -> bool:
     return functions or isinstance(op, (*ops.SYNAPSES, ops.Shift, ops.BatchNorm))
 
 
-def _same(a: Tensor | float, b: Tensor | float) -> bool:
-    """Whether both are one and the same number."""
-    return torch.as_tensor(a).numel() == torch.as_tensor(b).numel() == 1 and float(a) == float(b)
+def _same(a: Message, b: Message) -> bool:
+    """Whether the letters of both are worth one and the same number in each step."""
+    single = torch.as_tensor(a.unit).numel() == torch.as_tensor(b.unit).numel() == 1
+    return single and float(a.unit) == float(b.unit) and a.clock == b.clock

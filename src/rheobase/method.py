@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 
-from .alphabet import Alphabet, binary
+from .alphabet import Alphabet, binary, burst
 from .correction import Correction, Uncorrected
 from .errors import SpecError
 from .gate import Gate, Open, SentCharge, SpikeConfidence, Wait
@@ -18,7 +18,7 @@ from .reset import Reset, Subtract, ToValue
 from .scale import Fitted, GaussianMSE, Max, MinMSE, Scale
 from .spec import spec
 from .surrogate import Surrogate
-from .threshold import Fixed, Threshold
+from .threshold import Fixed, Radix, Threshold
 from .tuning import Tuning, Untuned
 
 
@@ -67,10 +67,15 @@ class Method:
 
         The threshold is fixed, since MSAT and DTIF are rules for rectifiers, and any letter may leave at any time.
         """
-        letters = replace(self.alphabet, signed=True, floor=True)
+        alphabet, scale = self.alphabet, self.scale
+        if isinstance(self.threshold, Radix):  # a sum has digits if it has no sign: letters for as many levels instead
+            alphabet = burst(-(-self.threshold.levels // self.threshold.steps))
+            if isinstance(scale, (Fitted, MinMSE, GaussianMSE)):
+                scale = replace(scale, levels=self.threshold.steps * len(alphabet.levels))
+        letters = replace(alphabet, signed=True, floor=True)
         rest = {"reset": Subtract(), "gate": Open(), "rehearsal": Unrehearsed()}
         start = self.initial if isinstance(self.initial, Matched) else Half()
-        return replace(self, threshold=Fixed(), initial=start, alphabet=letters, **rest)
+        return replace(self, scale=scale, threshold=Fixed(), initial=start, alphabet=letters, **rest)
 
 
 REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [
@@ -97,9 +102,24 @@ REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [
         "gate=SentCharge() with signed(k, floor=True), gate=SentCharge(alphabet.letters) with any other",
     ),
     (
-        lambda m: isinstance(m.gate, Wait) and not (isinstance(m.threshold, Fixed) and isinstance(m.reset, Subtract)),
+        lambda m: (
+            isinstance(m.gate, Wait) and not (isinstance(m.threshold, (Fixed, Radix)) and isinstance(m.reset, Subtract))
+        ),
         "a neuron that waits fires from the sum of its input, of which a moving threshold or hard reset loses a part",
-        "threshold=Fixed(), reset=Subtract()",
+        "threshold=Fixed() or Radix(steps), reset=Subtract()",
+    ),
+    (
+        lambda m: (
+            isinstance(m.threshold, Radix)
+            and not (isinstance(m.gate, Wait) and m.alphabet.counts and m.alphabet.ceiling == m.threshold.base - 1)
+        ),
+        "a digit is what the digits before it left of all the input, from 0 to the base - 1",
+        "gate=Wait(), alphabet=burst(base - 1)",
+    ),
+    (
+        lambda m: isinstance(m.threshold, Radix) and not (m.leak.lossless and m.rehearsal.steps == 0),
+        "digits write down a sum, of which a leak loses a part and which a rehearsal has not",
+        "leak=Leak(1.0), rehearsal=Unrehearsed()",
     ),
     (
         lambda m: isinstance(m.gate, Wait) and m.correction.per_step,
@@ -120,9 +140,9 @@ REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [
         "leak=Leak(1.0), rehearsal=Unrehearsed()",
     ),
     (
-        lambda m: isinstance(m.initial, Matched) and not (m.levels and isinstance(m.threshold, Fixed)),
+        lambda m: isinstance(m.initial, Matched) and not (m.levels and isinstance(m.threshold, (Fixed, Radix))),
         "a start is matched to a staircase, and there is none: the scale knows no levels, or the threshold moves",
-        "scale=Fitted(steps * letters), threshold=Fixed(); or initial=Half()",
+        "scale=Fitted(steps * letters), threshold=Fixed() or Radix(steps); or initial=Half()",
     ),
     (
         lambda m: m.tuning.passes > 0 and not isinstance(m.initial, Matched),

@@ -23,7 +23,7 @@ from .method import Method
 from .rehearsal import COS, Residual
 from .scale import Balance, Fitted, GaussianMSE, Learned, Max, MinMSE, Percentile, Scale
 from .spec import nearest, require
-from .threshold import DTIF, MSAT, MSAT_RESNET20, MSAT_RESNET20_CIFAR10, MSAT_VGG16, Fixed
+from .threshold import DTIF, MSAT, MSAT_RESNET20, MSAT_RESNET20_CIFAR10, MSAT_VGG16, Fixed, Radix
 from .tuning import Distilled
 
 
@@ -137,6 +137,23 @@ def wait(steps: int = 4, letters: int = 1) -> Method:
     )
 
 
+def radix(steps: int = 4, letters: int = 1) -> Method:
+    """Radix encoding: `steps` digits of base letters + 1, so few steps hold many levels [wang2024radix].
+
+    letters: 1, 3, 7 or 15. The conversion is ours: thresholds and starts fitted together as in `fitted`; for more than
+    255 levels above 0 thresholds of least squared error and the half start.
+    """
+    digits = Radix(steps=steps, base=letters + 1)
+    few = digits.levels <= 255
+    return Method(
+        scale=Fitted(digits.levels) if few else MinMSE(digits.levels),
+        threshold=digits,
+        initial=Matched() if few else Half(),
+        alphabet=sent(letters),
+        gate=Wait(),
+    )
+
+
 def mth(steps: int = 4, bits: int = 4) -> Method:
     """One signed power of two a step, at most: multi-threshold neurons, Gaussian thresholds [huang2025differential]."""
     letters = power_of_two(bits)
@@ -192,7 +209,7 @@ NAMED: dict[str, Callable[..., Method]] = {
     made.__name__: made
     for made in (
         max_norm, constant, percentile, opi, msat, msat_resnet20, msat_resnet20_cifar10, dtif, burst, qcfs, snm, snnc,
-        ftbc, ltb, srp, cos, wait, mth, dcgs, best,
+        ftbc, ltb, srp, cos, wait, radix, mth, dcgs, best,
         fitted, distilled,
     )
 }  # fmt: skip

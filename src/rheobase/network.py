@@ -15,7 +15,7 @@ from .graph import Graph, Node
 from .inputs import count, each, named, tensors
 from .link import Rate
 from .membrane import Membrane, Tensors
-from .neuron import Emission, Neuron, init, rest
+from .neuron import Emission, Neuron, init
 from .state import State, Visit, constant, means
 
 EXPONENTS = {"theta0_exponent": "theta0", "v0_exponent": "v0"}
@@ -136,7 +136,7 @@ class SpikingNet(nn.Module):
         m = init(neuron, tensors, shown.xs[0][0])
         xs = tensors.corrected(shown.xs[0], m.t)[: neuron.rehearsal.steps].to(m.v.dtype)
         ys = (shown.emission.letters * shown.emission.amplitude)[: neuron.rehearsal.steps]
-        return m._replace(v=neuron.rehearsal.start(m.v, rest(neuron, tensors.theta0), xs, ys))
+        return m._replace(v=neuron.rehearsal.start(m.v, neuron.threshold.rest(tensors.theta0), xs, ys))
 
     @property
     def rehearsal(self) -> int:

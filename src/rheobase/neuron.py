@@ -20,7 +20,7 @@ from .rehearsal import Rehearsal, Unrehearsed
 from .reset import Reset, Subtract
 from .spec import require, spec
 from .surrogate import Compared, Surrogate
-from .threshold import Fixed, Threshold
+from .threshold import Fixed, Radix, Threshold
 
 
 @spec
@@ -105,7 +105,7 @@ def scan(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None = None
 def emissions(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None = None) -> tuple[Emission, Membrane]:
     """The run of `scan`, its letters `[T, N, ...]` apart from their amplitude, both in the dtype of the memory.
 
-    The amplitude is `[T, N, ...]` where the threshold rule is graded, otherwise the constant that broadcasts.
+    The amplitude is `[T, N, ...]`, or broadcasts to it, where the threshold rule is graded, else the constant.
     """
     m = begin(neuron, tensors, xs, m)
     return unrolled(neuron, tensors, drives(neuron, tensors, xs, m.t), m)
@@ -118,12 +118,20 @@ def unrolled(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane) -> tuple
         emission, m = fire(neuron, tensors, x, m)
         letters.append(emission.letters)
         amplitudes.append(emission.amplitude)
-    amplitude = in_time(amplitudes) if neuron.threshold.graded else amplitudes[0]
-    return Emission(in_time(letters), amplitude), m
+    if not neuron.threshold.graded:
+        return Emission(in_time(letters), amplitudes[0]), m
+    lead = (None,) * (letters[0].ndim - amplitudes[0].ndim)  # a schedule is the same for all samples
+    return Emission(in_time(letters), in_time([amplitude[lead] for amplitude in amplitudes])), m
 
 
 def begin(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> Membrane:
     """The memory with which a run over `xs` begins: `m`, or a fresh one. Refuses what is no run."""
+    fits(neuron, xs, m)
+    return init(neuron, tensors, xs[0]) if m is None else m
+
+
+def fits(neuron: Neuron, xs: Tensor, m: Membrane | None) -> None:
+    """Refuse drives that are no run of the neuron, or none that goes on from the memory `m`."""
     if xs.ndim < 2 or len(xs) == 0:
         raise InputError(
             f"a run needs drives [T, N, ...] with T >= 1, got shape {tuple(xs.shape)}",
@@ -136,14 +144,18 @@ def begin(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> M
             why="all its letters have left: what came later would be the input of another run",
             instead="one run of all steps",
         )
-    m = init(neuron, tensors, xs[0]) if m is None else m
-    if m.v.shape != xs.shape[1:]:
+    if isinstance(neuron.threshold, Radix) and len(xs) != neuron.threshold.steps:
+        raise InputError(
+            f"a run of {len(xs)} steps for neurons that count in {neuron.threshold.steps} digits",
+            why="what a spike is worth depends on its step, and every digit must find its own",
+            instead=f"{neuron.threshold.steps} steps in one run, or a conversion for {len(xs)}",
+        )
+    if m is not None and m.v.shape != xs.shape[1:]:
         raise InputError(
             f"the memory is for {tuple(m.v.shape)}, the drive of a step is {tuple(xs.shape[1:])}",
             why="memory belongs to the samples it was made with",
             instead="pass no memory to start new samples",
         )
-    return m
 
 
 def drives(neuron: Neuron, tensors: Tensors, xs: Tensor, t: Tensor) -> Tensor:
@@ -155,13 +167,21 @@ def drives(neuron: Neuron, tensors: Tensors, xs: Tensor, t: Tensor) -> Tensor:
 def received(neuron: Neuron, emission: Emission, before: Membrane | None, letters: bool = False) -> Tensor:
     """What the readers of a run that began with the memory `before` receive, `[T, N, ...]`, in activation units.
 
-    letters: in letters instead, where their worth is folded into what reads them.
+    letters: in letters instead, where their worth is folded into what reads them; digits by their place.
     """
-    ys = emission.letters if letters else emission.letters * emission.amplitude
+    ys = emission.letters if letters or _is_one(emission.amplitude) else emission.letters * emission.amplitude
+    if letters and isinstance(neuron.threshold, Radix):
+        return ys * neuron.threshold.slots(ys)
     if before is None or not before.link:
         return neuron.link.received(ys, None, 0)
     mean = before.link[0]
     return neuron.link.received(ys, mean / emission.amplitude if letters else mean, int(before.t))
+
+
+def _is_one(amplitude: Tensor) -> bool:
+    """Whether every letter is worth 1, so that nothing needs to be multiplied; asked where an answer costs nothing."""
+    plain = amplitude.numel() == 1 and amplitude.device.type == "cpu" and not amplitude.requires_grad
+    return plain and not torch.compiler.is_compiling() and type(amplitude) is Tensor and float(amplitude) == 1.0
 
 
 def in_time(steps: list[Tensor]) -> Tensor:
@@ -169,13 +189,7 @@ def in_time(steps: list[Tensor]) -> Tensor:
     return steps[0].unsqueeze(0) if len(steps) == 1 else torch.cat(steps).unflatten(0, (len(steps), -1))
 
 
-def rest(neuron: Neuron, theta0: Tensor) -> Tensor:
-    """The threshold of a neuron at t = 0 that nothing drives yet: what `Half` is half of."""
-    still = torch.zeros_like(theta0)
-    return neuron.threshold.theta(theta0, still, init(neuron, Tensors(theta0, still), still))
-
-
 def rheobase(neuron: Neuron, theta0: Tensor) -> Tensor:
     """The smallest constant drive that ever makes the neuron fire from v = 0: `theta * (1 - beta)`, 0 for IF."""
     require(isinstance(neuron.threshold, Fixed), "the rheobase has a closed form for a Fixed threshold only")
-    return neuron.leak.rheobase(rest(neuron, theta0) * neuron.alphabet.levels[0])
+    return neuron.leak.rheobase(neuron.threshold.rest(theta0) * neuron.alphabet.levels[0])

@@ -32,7 +32,7 @@ from .neuron import init
 from .rehearsal import Unrehearsed
 from .reset import Subtract
 from .scale import Fitted, Given, Learned
-from .threshold import Fixed
+from .threshold import Fixed, Radix
 from .tuning import Untuned
 
 
@@ -100,6 +100,11 @@ JUDGED: dict[str, Judgement] = {
         "In a pipeline, where only throughput counts: unevenness is gone, with binary spikes and no more of them.",
         "Wherever the first answer matters: it comes (layers in a row + 1) T steps later, and no prefix is an answer.",
     ),
+    "radix": Judgement(
+        "In a pipeline from two steps on: T binary spikes hold 2^T levels, so a few are as good as many of a rate. Its "
+        "readers need a clock and a shift a step.",
+        "Wherever the first answer matters, as `wait`; and for any other number of steps than it was made for.",
+    ),
     "mth": Judgement(
         "Where a message is one event with an exponent, and a synapse can shift.",
         "At one step, where only powers of two of theta exist; per event against `dcgs`.",
@@ -136,7 +141,8 @@ class Cost(NamedTuple):
 def cost(method: Method) -> Cost:
     """Calibration, steps besides the run, words of state a neuron, bits of a message, comparators a neuron."""
     letters = len(method.alphabet.letters) * (2 if method.alphabet.signed else 1)
-    bits = f"{math.ceil(math.log2(letters + 1))}" + (" and a payload that moves" if method.threshold.graded else "")
+    moves = method.threshold.graded and not isinstance(method.threshold, Radix)
+    bits = f"{math.ceil(math.log2(letters + 1))}" + (" and a payload that moves" if moves else "")
     zero = torch.zeros(1)
     born = init(method.neuron, Tensors(torch.ones(()), torch.zeros(())), zero)
     words = 1 + len(born.threshold) + len(born.gate) + 2 * len(born.link)

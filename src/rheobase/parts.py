@@ -15,7 +15,7 @@ from .kernels import choose
 from .limit import Passed, clip, top
 from .membrane import Tensors
 from .network import SpikingNet
-from .neuron import Neuron, received, rest
+from .neuron import Neuron, received
 from .state import constant
 
 SATURATED = 0.01
@@ -38,7 +38,7 @@ def split(net: SpikingNet, node: Node, seen: Seen) -> dict[str, Tensor]:
     """`sent - a` as the sum of the parts that `LayerDiagnosis` names; node: the activation in the source network."""
     neuron, tensors, book = dict(net.sites())[node.name], net.tensors(node.name), seen.book
     drive = book.drive.to(next(net.parameters()).dtype)
-    half = tensors._replace(v0=rest(neuron, tensors.theta0) / 2)
+    half = tensors._replace(v0=neuron.threshold.rest(tensors.theta0) / 2)
 
     def f(z: Tensor) -> Tensor:
         return node.op({}, z)
@@ -94,7 +94,7 @@ class Ledger:
         self.costs += self._channels(gradient * own).sum(1).cpu()
         self.clipped += self._channels((parts["clipping"] != 0).double()).sum(1).cpu()
         neuron, theta0 = dict(net.sites())[self.node.name], net.tensors(self.node.name).theta0
-        least = rest(neuron, theta0) * neuron.alphabet.levels[0] / seen.book.steps
+        least = neuron.threshold.rest(theta0) * neuron.alphabet.levels[0] / seen.book.steps
         self.fired |= self._channels(seen.book.sent != 0).any(1).cpu()
         self.due |= self._channels(a >= least).any(1).cpu()
 

@@ -16,7 +16,7 @@ from .kernels import choose
 from .membrane import Membrane, Tensors
 from .method import Method
 from .network import SpikingNet, over_time
-from .neuron import received, rest
+from .neuron import received
 from .observe import images
 from .reset import Subtract
 from .state import Visit, constant
@@ -132,7 +132,7 @@ def _bias(method: Method, parts: Tensors, drives: Tensor, answer: Tensor) -> Ten
     others = tuple(d for d in range(answer.ndim) if d != axis)
     target = answer.mean(others, dtype=torch.float64)
     shape = (-1, *(1,) * (answer.ndim - 1 - axis))
-    largest = rest(method.neuron, parts.theta0).max() * method.alphabet.ceiling
+    largest = method.neuron.threshold.rest(parts.theta0).max() * method.alphabet.ceiling
     neuron, steps = method.neuron, method.correction.steps
 
     pieces = max(1, 250_000 // math.prod(answer.shape[1:]))  # samples at a time, few enough for the caches

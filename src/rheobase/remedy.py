@@ -22,7 +22,6 @@ from .inputs import count, each, split
 from .limit import flat
 from .method import Method
 from .network import SpikingNet
-from .neuron import rest
 from .observe import observe, signs
 from .refine import correct
 from .reset import Subtract, ToValue
@@ -153,7 +152,7 @@ def started(net: SpikingNet, name: str, method: Method) -> bool:
         return True
     theta0, v0, *_ = net.tensors(name)
     generator = torch.Generator().manual_seed(0)
-    expected = method.initial.fit(rest(method.neuron, theta0), theta0.shape, generator)
+    expected = method.initial.fit(method.neuron.threshold.rest(theta0), theta0.shape, generator)
     return bool(((v0 - expected).abs() <= 0.01 * theta0).all())
 
 
@@ -169,7 +168,7 @@ def changed(
             histogram = observe(source, [(x, None)], channelwise, both=both)[name]
             index = [node.name for node in source.of(ops.Rectify)].index(name)
             theta0 = fit(source, source[name], method, histogram, index, generator)["theta0"]
-        v0 = method.initial.fit(rest(method.neuron, theta0), source[name].shape, generator)
+        v0 = method.initial.fit(method.neuron.threshold.rest(theta0), source[name].shape, generator)
         if isinstance(method.initial, Matched):  # found in a walk through all layers, and kept
             v0 = fitted[name]["v0"] * (theta0 / fitted[name]["theta0"])
         fitted[name] = {k: t for k, t in fitted[name].items() if k != "bias"} | {"theta0": theta0, "v0": v0}

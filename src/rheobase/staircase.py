@@ -19,7 +19,6 @@ from .graph import Graph, Node
 from .initial import Matched
 from .inputs import count, named
 from .method import Method
-from .neuron import rest
 from .pairs import Pairs
 from .scale import Fitted
 
@@ -38,14 +37,14 @@ def _staircase(node: Node, method: Method) -> Node:
 
 def stairs(method: Method, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Unit and start of the staircase of a neuron with these tensors, for the letters that it sends in a step."""
-    theta0, worth = parts["theta0"], rest(method.neuron, parts["theta0"]) * method.alphabet.unit
+    theta0, worth = parts["theta0"], method.neuron.threshold.rest(parts["theta0"]) * method.alphabet.unit
     return {"unit": theta0 * (_ceiling(method) / method.levels), "start": parts["v0"] / worth}
 
 
 def neurons(method: Method, steps: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """theta0 and v0 of the neuron whose staircase has this unit and start."""
     theta0 = steps["unit"] * (method.levels / _ceiling(method))
-    return {"theta0": theta0, "v0": steps["start"] * rest(method.neuron, theta0) * method.alphabet.unit}
+    return {"theta0": theta0, "v0": steps["start"] * method.neuron.threshold.rest(theta0) * method.alphabet.unit}
 
 
 def _ceiling(method: Method) -> float:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .gate import Open
 from .membrane import Membrane, Tensors
-from .neuron import Neuron, rest, rheobase, scan
+from .neuron import Neuron, rheobase, scan
 
 Run = Callable[[Neuron, Tensors, Tensor, Membrane | None], tuple[Tensor, Membrane]]
 """`(ys, m') = run(neuron, tensors, xs, m)`: a kernel seen from outside, `m=None` at birth."""
@@ -101,7 +101,7 @@ def is_clip_floor_shift(neuron: Neuron, tensors: Tensors, x: Tensor, steps: int,
     activation QCFS with t levels; with t = 1 the one with k levels. Bit for bit, so give it dyadic numbers.
     """
     ys, _ = run(neuron, tensors, x.expand(steps, *x.shape), None)
-    theta, v0 = rest(neuron, tensors.theta0).double(), tensors.v0.double()
+    theta, v0 = neuron.threshold.rest(tensors.theta0).double(), tensors.v0.double()
     t = torch.arange(1, steps + 1, dtype=torch.float64, device=x.device).reshape(-1, *(1,) * x.ndim)
     letters = torch.floor((x.double() * t + v0) / theta).clamp(min=0).minimum(neuron.alphabet.ceiling * t)
     _same(ys.double().cumsum(0), theta * letters, "the sum of y is not clip-floor-shift")

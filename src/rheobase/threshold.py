@@ -27,6 +27,10 @@ class Threshold(Protocol):
         """What leaves per step under a large constant drive, in units of theta0, if `ceiling` letters may leave."""
         ...
 
+    def rest(self, theta0: Tensor) -> Tensor:
+        """The threshold of a neuron that nothing drives, the least of a schedule: what `Half` is half of."""
+        ...
+
     def born(self, v: Tensor) -> tuple[Tensor, ...]:
         """The rule's own memory at t = 0."""
         ...
@@ -60,11 +64,14 @@ class Fixed:
     def saturation(self, ceiling: float) -> float:
         return self.gain * ceiling
 
+    def rest(self, theta0: Tensor) -> Tensor:
+        return theta0 if self.gain == 1.0 else self.gain * theta0
+
     def born(self, v: Tensor) -> tuple[Tensor, ...]:
         return ()
 
     def theta(self, theta0: Tensor, x: Tensor, m: Membrane) -> Tensor:
-        return theta0 if self.gain == 1.0 else self.gain * theta0
+        return self.rest(theta0)
 
     def amplitude(self, theta0: Tensor, theta: Tensor) -> Tensor:
         return theta
@@ -118,6 +125,9 @@ class MSAT:
 
     def saturation(self, ceiling: float) -> float:
         return ceiling
+
+    def rest(self, theta0: Tensor) -> Tensor:
+        return theta0
 
     def born(self, v: Tensor) -> tuple[Tensor, ...]:
         return (torch.zeros_like(v),) if self.tau_mp else ()
@@ -208,6 +218,9 @@ class DTIF:
     def saturation(self, ceiling: float) -> float:
         return ceiling * (self.rho if self.graded else 1.0)
 
+    def rest(self, theta0: Tensor) -> Tensor:
+        return theta0
+
     def born(self, v: Tensor) -> tuple[Tensor, ...]:
         return ()
 
@@ -216,6 +229,74 @@ class DTIF:
 
     def amplitude(self, theta0: Tensor, theta: Tensor) -> Tensor:
         return theta if self.graded else theta0
+
+    def remember(self, memory: tuple[Tensor, ...], v: Tensor) -> tuple[Tensor, ...]:
+        return memory
+
+
+@spec
+class Radix:
+    """A threshold that falls from step to step by a factor, so that T letters are the T digits of one number:
+
+        theta(t) = theta0 * T (B - 1) B^(T - 1 - t) / (B^T - 1),      t = 0 .. T - 1,  B = base
+
+    with letters up to B - 1 and `Wait`, the highest digit first: B^T levels in T steps, against T (B - 1) + 1 of a
+    rate. theta0 means what it means for a rate: the largest mean of a step is (B - 1) theta0. A letter is worth the
+    theta of its step, which every reader knows from the clock; on a chip a reader multiplies its sum by B after each
+    step, a shift. Source: radix encoding [wang2024radix]; B = 2 is the phase code of weighted spikes
+    [kim2018weighted]. Our reconstruction: they train or convert by rules of their own.
+
+    >>> (7 * Radix(steps=3).slots(torch.zeros(3))).tolist()
+    [12.0, 6.0, 3.0]
+    """
+
+    steps: int
+    base: int = 2
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 1, f"Radix(steps={self.steps}) has no digit")
+        two = self.base >= 2 and self.base & (self.base - 1) == 0
+        require(two, f"Radix(base={self.base}) must be a power of two", why="a digit then is a whole number of bits")
+        exact = f"{self} has more levels than float32 can tell apart"
+        require(self.levels < 2**24, exact, instead=f"at most {24 // (self.base.bit_length() - 1)} steps")
+
+    @property
+    def levels(self) -> int:
+        """How many levels above 0 the digits count."""
+        return self.base**self.steps - 1
+
+    @property
+    def graded(self) -> bool:
+        return True
+
+    def saturation(self, ceiling: float) -> float:
+        return ceiling
+
+    def rest(self, theta0: Tensor) -> Tensor:
+        return theta0 * (self.steps * (self.base - 1) / self.levels)
+
+    def worth(self, t: Tensor) -> Tensor:
+        """What a letter of step t is worth, in units of the last step's: `B^(T - 1 - t)`, float64, exact."""
+        return self.base ** (self.steps - 1 - t).double()
+
+    def slots(self, ys: Tensor) -> Tensor:
+        """What a letter is worth at each step, or sub-step, of a run `ys` `[T, N, ...]`, in units of theta0."""
+        gains = self.gains.to(ys).repeat_interleave(len(ys) // self.steps)
+        return gains.reshape(-1, *(1,) * (ys.ndim - 1))
+
+    @property
+    def gains(self) -> Tensor:
+        """theta of each step in units of theta0, `[T]`, float32: the last one, times exact powers of the base."""
+        return self.rest(torch.ones(())) * self.worth(torch.arange(self.steps)).float()
+
+    def born(self, v: Tensor) -> tuple[Tensor, ...]:
+        return ()
+
+    def theta(self, theta0: Tensor, x: Tensor, m: Membrane) -> Tensor:
+        return self.rest(theta0) * self.worth(m.t).to(theta0.dtype)
+
+    def amplitude(self, theta0: Tensor, theta: Tensor) -> Tensor:
+        return theta
 
     def remember(self, memory: tuple[Tensor, ...], v: Tensor) -> tuple[Tensor, ...]:
         return memory

@@ -11,7 +11,6 @@ from . import ops
 from .graph import Graph, Node
 from .limit import activations, exact, given
 from .network import SpikingNet
-from .neuron import rest
 
 CLOSE = 1e-4
 """Drives through weights that were folded in float32 differ by less, relative to the largest."""
@@ -54,7 +53,7 @@ def _responses(
     neurons = dict(net.sites())
     for name, probe in probes.items():
         theta0 = net.tensors(name).theta0.double()
-        amplitude = neurons[name].threshold.amplitude(theta0, rest(neurons[name], theta0))
+        amplitude = neurons[name].threshold.amplitude(theta0, neurons[name].threshold.rest(theta0))
         letters[name][first : first + len(probe)] = probe
         charges[name][first : first + len(probe)] = probe * amplitude
         first += len(probe)

@@ -13,17 +13,18 @@ from torch import Tensor
 from ..gate import Open, SentCharge, SpikeConfidence, Wait
 from ..link import Rate
 from ..membrane import Membrane, Tensors, differentiated
-from ..neuron import Emission, Neuron, begin, drives
+from ..neuron import Emission, Neuron, begin, drives, fits
 from ..reset import Subtract, ToValue
-from ..threshold import DTIF, MSAT, Fixed
+from ..threshold import DTIF, MSAT, Fixed, Radix
 from . import fixed
-from .fixed import dense, does_not_fit, per_sample, rest, share
+from .fixed import dense, does_not_fit, per_sample, share
 from .fixed import has_no_gradient as backward_declines
 from .law import CHARGES, law, rule
 from .named import asked
 from .operators import MISSING, PASSES
 from .operators import SETS as SETS
 from .operators import instruction_set as instruction_set
+from .room import ROOM
 
 
 def declines(
@@ -32,7 +33,7 @@ def declines(
     """Why the C++ kernel does not run a neuron on such drives, or an empty string if it does."""
     if MISSING:
         return MISSING
-    if not isinstance(neuron.threshold, (Fixed, MSAT, DTIF)):
+    if not isinstance(neuron.threshold, (Fixed, MSAT, DTIF, Radix)):
         return f"it knows no {type(neuron.threshold).__name__} threshold"
     if not isinstance(neuron.reset, (Subtract, ToValue)) or not isinstance(
         neuron.gate, (Open, SentCharge, SpikeConfidence, Wait)
@@ -55,25 +56,30 @@ def declines(
 
 def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tuple[Emission, Membrane]:
     """`emissions` of the law in one pass over `xs` `[T, N, ...]`, with a gradient where one is wanted."""
-    differentiable = differentiated(xs, tensors, m)
-    m = begin(neuron, tensors, xs, m)
-    xs = drives(neuron, tensors, xs, m.t).float()
-    if differentiable:
-        return fixed.run(PASSES, neuron, tensors, xs, m, differentiable)
+    if differentiated(xs, tensors, m):
+        m = begin(neuron, tensors, xs, m)
+        return fixed.run(PASSES, neuron, tensors, drives(neuron, tensors, xs, m.t).float(), m, True)
     return _fused(neuron, tensors, xs, m)
 
 
-def _fused(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane) -> tuple[Emission, Membrane]:
+def _fused(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tuple[Emission, Membrane]:
     """A run without a gradient, of every rule and gate."""
+    fits(neuron, xs, m)
+    t = torch.zeros((), dtype=torch.int64) if m is None else m.t
+    xs = drives(neuron, tensors, xs, t).float()
     steps, shape, layout, theta0 = len(xs), xs.shape[1:], dense(xs), tensors.theta0.float()
-    letters = torch.empty_strided(xs.shape, layout)
-    amplitude = torch.empty_strided(xs.shape, layout) if neuron.threshold.graded else None
-    v = torch.empty_strided(shape, layout[1:]).copy_(m.v)
-    total, sent = (
-        tuple(torch.empty_strided(shape, layout[1:]).copy_(part) for part in parts) for parts in (m.threshold, m.gate)
-    )
+    letters = ROOM.strided(xs.shape, layout)
+    moves = neuron.threshold.graded and not isinstance(neuron.threshold, Radix)
+    amplitude = ROOM.strided(xs.shape, layout) if moves else None
+    v = ROOM.strided(shape, layout[1:])
+    start = float(tensors.v0.detach()) if m is None and tensors.v0.numel() == 1 else None
+    if start is None:
+        v.copy_(tensors.v0 if m is None else m.v)
+    born = (neuron.threshold.born(v), neuron.gate.born(v)) if m is None else (m.threshold, m.gate)
+    total, sent = (tuple(torch.empty_strided(shape, layout[1:]).copy_(part) for part in parts) for parts in born)
     torch.ops.rheobase.neuron(
         xs,
+        start,
         v,
         total[0] if total else None,
         sent[0] if sent else None,
@@ -81,15 +87,17 @@ def _fused(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane) -> tuple[E
         amplitude,
         per_sample(theta0, xs[0]),
         share(neuron, tensors),
-        int(m.t),
+        int(t),
         *rule(neuron),
         *law(neuron),
     )
     if isinstance(neuron.gate, SpikeConfidence):
-        for step in range(min(steps, max(0, neuron.gate.steps - int(m.t)))):
-            letters[step] = neuron.gate(letters[step], tensors, Membrane(v, m.t + step))
-    worth = neuron.threshold.amplitude(theta0, rest(neuron, theta0)) if amplitude is None else amplitude
-    return Emission(letters, worth), Membrane(v, m.t + steps, total, sent)
+        for step in range(min(steps, max(0, neuron.gate.steps - int(t)))):
+            letters[step] = neuron.gate(letters[step], tensors, Membrane(v, t + step))
+    if isinstance(neuron.threshold, Radix):
+        amplitude = theta0 * neuron.threshold.slots(letters)
+    worth = neuron.threshold.amplitude(theta0, neuron.threshold.rest(theta0)) if amplitude is None else amplitude
+    return Emission(letters, worth), Membrane(v, t + steps, total, sent)
 
 
 def convolves(x: Tensor, weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:

@@ -56,7 +56,7 @@ def run(
     passes: Passes, neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane, differentiated: bool
 ) -> tuple[Emission, Membrane]:
     """A run over drives `xs` `[T, N, ...]` as the neuron meets them, from the memory `m`."""
-    worth = rest(neuron, tensors.theta0.float())
+    worth = neuron.threshold.rest(tensors.theta0.float())
     given = xs, laid(m.v, xs[0]), per_sample(worth, xs[0]), share(neuron, tensors), *law(neuron), *slope(neuron)
     letters, v = Differentiable.apply(passes, *given) if differentiated else passes.forward(*given)
     return Emission(letters, worth), m._replace(v=v, t=m.t + len(xs))
@@ -120,11 +120,6 @@ def laid(t: Tensor, like: Tensor) -> Tensor:
     if t.dtype == torch.float32 and all(n == 1 or a == b for n, a, b in zip(t.shape, t.stride(), strides, strict=True)):
         return t
     return torch.empty_strided(t.shape, strides, device=t.device).copy_(t)
-
-
-def rest(neuron: Neuron, theta0: Tensor) -> Tensor:
-    """`rheobase.neuron.rest` without a run of the rule, for the rules that these kernels know."""
-    return neuron.threshold.gain * theta0 if isinstance(neuron.threshold, Fixed) else theta0
 
 
 def per_sample(theta: Tensor, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from ..leak import Charge, Decay, Leak, LearnedDecay
 from ..neuron import Neuron
 from ..reset import Reset, ToValue
 from ..surrogate import ATan, Gaussian, Polynomial, Rectangular, Sigmoid, Surrogate
-from ..threshold import DTIF, MSAT, Exponential, Fixed, Ramp, Reciprocal
+from ..threshold import DTIF, MSAT, Exponential, Fixed, Radix, Ramp, Reciprocal
 
 RULES = {Fixed: 0, MSAT: 1, Reciprocal: 2, Exponential: 3, Ramp: 4}
 CHARGES = {Leak: 0, Decay: 1, LearnedDecay: 2}
@@ -24,6 +24,8 @@ def rule(neuron: Neuron) -> tuple[int, list[float], bool]:
     moves = neuron.threshold
     if isinstance(moves, Fixed):
         return RULES[Fixed], [moves.gain], False
+    if isinstance(moves, Radix):
+        return RULES[Fixed], moves.gains.tolist(), False
     if isinstance(moves, MSAT):
         constants = [moves.alpha, moves.k_a, moves.k_i, moves.C, moves.tau_mp, moves.tau_rd, moves.guard]
         return RULES[MSAT], constants, moves.normalised

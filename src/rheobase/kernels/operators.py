@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from .fixed import Differentiable, Passes, dense
+from .room import ROOM
 
+LAW = 11
+"""How many of the numbers are those of the law; the others are of its gradient."""
 SETS = ("plain", "AVX2", "AVX-512", "AVX-512 VNNI")
 
 
@@ -29,6 +32,8 @@ def _load() -> str:
 
 
 MISSING = _load()
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
+"""By drives, potential at birth, threshold and share of the way."""
 
 
 def instruction_set(name: str | None = None) -> str:
@@ -45,12 +50,28 @@ def _backward_fake(letters: Any, after: Any, by_theta: bool, xs: Tensor, v: Tens
     return *_forward_fake(xs, v), to_theta, theta.new_empty(0 if law[0] is None else 1)
 
 
-def _forward(*inputs: Any) -> Any:
-    return torch.ops.rheobase.neuron_forward(*inputs)
+def _forward(xs: Tensor, v: Tensor, theta: Tensor, share: Tensor | None, *numbers: Any) -> tuple[Tensor, Tensor]:
+    """The operator `neuron_forward`, in memory that is used again."""
+    if torch.compiler.is_compiling():
+        return torch.ops.rheobase.neuron_forward(xs, v, theta, share, *numbers)
+    layout, fixed = dense(xs), (0, 0, [1.0], False)
+    letters, after = ROOM.strided(xs.shape, layout), ROOM.strided(v.shape, layout[1:]).copy_(v)
+    torch.ops.rheobase.neuron(xs, None, after, None, None, letters, None, theta, share, *fixed, *numbers[:LAW])
+    return letters, after
 
 
-def _walked(*inputs: Any) -> Any:
-    return torch.ops.rheobase.neuron_backward(*inputs)
+def _walked(letters: Tensor | None, after: Tensor | None, by_theta: bool, *inputs: Any) -> Gradients:
+    """The operator `neuron_backward`, in memory that is used again; a gradient of it is asked of the operator."""
+    if torch.compiler.is_compiling() or torch.is_grad_enabled():
+        return torch.ops.rheobase.neuron_backward(letters, after, by_theta, *inputs)
+    (xs, v, theta, share), numbers = inputs[:4], inputs[4:]
+    layout = dense(xs)
+    to_xs, to_v = ROOM.strided(xs.shape, layout), ROOM.strided(v.shape, layout[1:])
+    to_theta = torch.empty_like(theta) if by_theta else None
+    to_share = None if share is None else theta.new_empty(1)
+    torch.ops.rheobase.neuron_back(letters, after, xs, v, theta, share, to_xs, to_v, to_theta, to_share, *numbers)
+    nothing = theta.new_empty(0)
+    return to_xs, to_v, nothing if to_theta is None else to_theta, nothing if to_share is None else to_share
 
 
 PASSES = Passes(_forward, _walked)
@@ -71,6 +92,7 @@ def _once(ctx: Any, *grads: Any) -> Any:
 def _register() -> None:
     lib = torch.library
     lib.register_fake("rheobase::neuron", lambda *args: None)
+    lib.register_fake("rheobase::neuron_back", lambda *args: None)
     lib.register_fake("rheobase::event_conv", lambda *args: None)
     lib.register_fake("rheobase::stage", lambda *args: None)
     lib.register_fake("rheobase::neuron_forward", _forward_fake)

@@ -4,50 +4,88 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections import deque
+from threading import Lock
 
 import torch
 from torch import Tensor
+
+SMALL = 1 << 16
+"""Bytes up to which the allocator of PyTorch has memory at hand anyway."""
 
 
 class Room:
     """Lends memory to tensors, and takes it back when nothing refers to them any more.
 
     A tensor gets the smallest piece at hand that is large enough and not more than twice as large. No more is held than
-    twice what was lent at once at some time: before memory is made, what lies idle gives way.
+    twice what was lent at once at some time: before memory is made, what lies idle gives way. A tensor of up to `small`
+    bytes is one of PyTorch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, small: int = SMALL) -> None:
+        self._small = small
         self._idle: dict[int, list[Tensor]] = {}
         self._lent = self._most = 0
+        self._returned: deque[Tensor] = deque()  # a finaliser comes at any time and may not wait, so it only adds here
+        self._lock = Lock()
 
-    def __reduce__(self) -> tuple[type[Room], tuple[()]]:
-        return Room, ()  # a copy has room of its own
+    def __reduce__(self) -> tuple[type[Room], tuple[int]]:
+        return Room, (self._small,)  # a copy has room of its own
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
         """Like `torch.empty(shape, dtype=dtype)`."""
-        count = math.prod(shape)
-        memory = self._piece(max(1, count) * dtype.itemsize)
-        self._lent += memory.numel()
-        self._most = max(self._most, self._lent)
+        size = math.prod(shape) * dtype.itemsize
+        if size <= self._small:
+            return torch.empty(shape, dtype=dtype)
+        with self._lock:
+            memory = self._piece(size)
+            self._lent += memory.numel()
+            self._most = max(self._most, self._lent)
         lent = memory.numpy()
-        weakref.finalize(lent, self._back, memory).atexit = False
-        return torch.from_numpy(lent)[: count * dtype.itemsize].view(dtype).view(shape)
+        weakref.finalize(lent, self._returned.append, memory).atexit = False
+        return torch.from_numpy(lent)[:size].view(dtype).view(shape)
+
+    def strided(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
+        """Like `torch.empty_strided(shape, strides)` of float32, for strides without gaps."""
+        count = math.prod(shape)
+        if 4 * count <= self._small:
+            return torch.empty_strided(shape, strides)
+        return self.empty((count,)).as_strided(shape, strides)
+
+    def clear(self) -> None:
+        """Give back to the system what is not lent."""
+        with self._lock:
+            self._take_back()
+            self._idle.clear()
+            self._most = self._lent
 
     @property
     def idle(self) -> int:
         """Bytes that are held and not lent."""
-        return sum(size * len(held) for size, held in self._idle.items())
+        with self._lock:
+            self._take_back()
+            return self._held()
+
+    def _held(self) -> int:
+        return sum(size * len(pieces) for size, pieces in self._idle.items())
+
+    def _take_back(self) -> None:
+        while self._returned:
+            memory = self._returned.popleft()
+            self._lent -= memory.numel()
+            self._idle.setdefault(memory.numel(), []).append(memory)
 
     def _piece(self, size: int) -> Tensor:
+        self._take_back()
         fitting = [held for held, pieces in self._idle.items() if pieces and size <= held <= 2 * size]
         if fitting:
             return self._idle[min(fitting)].pop()
         spare = 2 * max(self._most, self._lent + size) - self._lent - size
         for pieces in self._idle.values():
-            while pieces and self.idle > spare:
+            while pieces and self._held() > spare:
                 pieces.pop()
         return torch.empty(size, dtype=torch.uint8)
 
-    def _back(self, memory: Tensor) -> None:
-        self._lent -= memory.numel()
-        self._idle.setdefault(memory.numel(), []).append(memory)
+
+ROOM = Room()
+"""What the neurons of the C++ kernel send, and the gradients they answer, stand here. `ROOM.clear()` lets it go."""

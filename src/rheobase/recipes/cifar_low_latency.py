@@ -4,13 +4,15 @@
     python -m rheobase.recipes.cifar_low_latency --table docs/low-latency.md
 
 Data, weights and calibration as in `cifar_conversion`: 512 unlabelled training images, all 10,000 test images. Each
-pair of letters and steps is a conversion of its own by `methods.best(steps, letters)`, and by `fitted` and `distilled`.
-Results that exist are kept.
+pair of letters and steps is a conversion of its own by `methods.best(steps, letters)`, and by `fitted`, `distilled` and
+`radix`. Results that exist are kept.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from .. import methods
@@ -21,7 +23,7 @@ from .cifar_conversion import NETS, network
 from .comparison import converted, insert, parser, program, rounded, slug
 
 LETTERS, STEPS = (1, 3, 15), (1, 2, 4, 8)
-METHODS = {"best": methods.best, "fitted": methods.fitted, "distilled": methods.distilled}
+METHODS = {"best": methods.best, "fitted": methods.fitted, "distilled": methods.distilled, "radix": methods.radix}
 LEVELS = tuple(sorted({k * t for k in LETTERS for t in STEPS}))
 
 
@@ -29,18 +31,22 @@ def label(method: str, letters: int, steps: int) -> str:
     return f"{method}, {letters} letters, T = {steps}"
 
 
-def run(name: str, out: Path, limit: int | None, chosen: list[str]) -> None:
-    """Every budget of one network, by each of the chosen methods."""
+def counts(kind: str, letters: int, steps: int) -> bool:
+    """Whether the method exists for this budget: 8 digits of 15 letters have more levels than float32 tells apart."""
+    return kind != "radix" or (letters + 1) ** steps <= 2**24
+
+
+def run(name: str, out: Path, options: argparse.Namespace) -> None:
+    """Every chosen budget of one network, by each of the chosen methods."""
     ann = network(name)
     train, _ = cifar10("train", limit=512)
     calibration = list(train.split(128))
-    loader = batches(*cifar10("test", limit=limit), 100)
+    loader = batches(*cifar10("test", limit=options.limit), 100)
     rounded(out / name / "quantised.json", ann, calibration, loader, {}, LEVELS)
-    for kind in chosen:
-        for letters in LETTERS:
-            for steps in STEPS:
-                title, method = label(kind, letters, steps), METHODS[kind](steps, letters)
-                converted(out / name / f"{slug(title)}.json", title, method, ann, calibration, loader, {}, steps)
+    for kind, letters, steps in product(options.methods, options.letters, options.steps):
+        if counts(kind, letters, steps):
+            title, method = label(kind, letters, steps), METHODS[kind](steps, letters)
+            converted(out / name / f"{slug(title)}.json", title, method, ann, calibration, loader, {}, steps)
 
 
 def table(folder: Path) -> Iterator[str]:
@@ -85,13 +91,15 @@ def main() -> None:
     asked = parser(__doc__, Path("evidence/low-latency"))
     asked.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
     asked.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    asked.add_argument("--letters", nargs="+", type=int, default=list(LETTERS), choices=LETTERS)
+    asked.add_argument("--steps", nargs="+", type=int, default=list(STEPS), choices=STEPS)
     asked.add_argument("--limit", type=int, help="the first test images only, for a quick look")
     options = asked.parse_args()
     if options.table:
         insert(options.table, tables(options.out))
         return
     for name in options.nets:
-        run(name, options.out, options.limit, options.methods)
+        run(name, options.out, options)
 
 
 if __name__ == "__main__":
