@@ -12,8 +12,9 @@ only if its first answers and gradients are those of the law: of the reference k
 once, of the law step by step where the network is called for each step, so that batch norm sees one. Other libraries
 are compared in float64: in float32 the convolution of T x N images sums in another order than that of N, a spike at a
 threshold falls to the other side, and answers and gradients of equal networks lie 6 % and 25 % apart. In bfloat16,
-where some libraries round potentials too and spikes are others, the first loss must be the law's to 2 %. What a library cannot be asked is in its name: norse has other surrogates, and the leaky neuron of snntorch another
-reset, a step late.
+where some libraries round potentials too and spikes are others, the first loss must be the law's to 2 %. What a
+library cannot be asked is in its name: norse has other surrogates, and the leaky neuron of snntorch another reset, a
+step late.
 """
 
 from __future__ import annotations

@@ -61,12 +61,12 @@ struct Back {
 template <int LETTERS, int SURROGATE>
 static inline F step_back(const NeuronBackward& back, F theta, F m, F x, F ds, Back& g) {
   const NeuronRun& run = back.run;
-  const F u = charge(run, m, x), r = u / theta, s = fire<LETTERS>(run, u, theta);
+  const F u = charge(run, m, x), r = back.one ? u : u / theta, s = fire<LETTERS>(run, u, theta);
   F du = g.v, dr;
   if (!run.hard) {
     if (!back.detached) {
       ds = ds - g.v * theta;
-      g.theta = g.theta - g.v * s;
+      if (back.to_theta) g.theta = g.theta - g.v * s;
     }
     dr = ds * slope<LETTERS, SURROGATE>(back, r);
   } else {
@@ -79,8 +79,8 @@ static inline F step_back(const NeuronBackward& back, F theta, F m, F x, F ds, B
       dr = dr + hit * through;
     }
   }
-  du = du + dr / theta;
-  g.theta = g.theta - dr * (r / theta);
+  du = du + (back.one ? dr : dr / theta);
+  if (back.to_theta) g.theta = g.theta - dr * (r / theta);
   if (run.charge == LEAK) {
     g.v = run.leak == 1.0f ? du : run.leak * du;
     return du;

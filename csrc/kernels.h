@@ -58,7 +58,7 @@ struct NeuronBackward {
   float* xs;       // [steps, size]
   float* v;
   float* theta;  // one for each neuron of a row, that is added to; null: not wanted, or summed up
-  bool sums_theta, detached;
+  bool to_theta, one, detached;  // whether the gradient by theta is wanted; whether theta is 1 everywhere
   int64_t rows;
   int alphabet, surrogate, rungs;  // rungs: of `parts`
   float hit;                       // hard reset, attached: the level whose surrogate lets the gradient through

@@ -123,6 +123,7 @@ void neuron_back(std::optional<Tensor> grad_letters, std::optional<Tensor> grad_
   back.alphabet = static_cast<int>(parts.empty() ? alphabet : CASCADE), back.rungs = static_cast<int>(parts.size());
   back.surrogate = static_cast<int>(surrogate), back.widths = c.data(), back.parts = steps.data();
   back.detached = detached, back.hit = static_cast<float>(hit), back.rows = 1;
+  back.to_theta = to_theta.has_value(), back.one = law.run.shared && *law.run.theta0 == 1.0f;
   if (to_theta && !law.run.shared) {
     back.theta = written(to_theta), back.rows = law.run.size / law.run.period;
     std::fill_n(back.theta, law.run.period, 0.0f);
