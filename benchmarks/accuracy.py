@@ -6,8 +6,9 @@
 
 512 unlabelled training images calibrate, all 10,000 test images are answered at T = 1, 2, 4, 8. Each of spikingjelly's
 networks runs once, all prefixes are read from that run; its delayed readout sums the last five steps, as its own
-estimate has it. Ours is `methods.best(T, 1)`, binary or ternary spikes. spikingjelly's tracer refuses slices and pads,
-so both get the shortcut of the ResNets as the fixed convolution that it is. Results that exist are kept.
+estimate has it. Ours are `methods.best(T, 1)`, binary or ternary spikes, and `methods.radix(T, 1)`, binary spikes as
+digits. spikingjelly's tracer refuses slices and pads, so all get the shortcut of the ResNets as the fixed convolution
+that it is. Rows that exist are kept.
 """
 
 from __future__ import annotations
@@ -93,29 +94,37 @@ def theirs(recipe: Any, ann: nn.Module, loader: list[tuple[Tensor, Tensor]]) -> 
     return dict(zip(("", ", delayed"), (right / samples).tolist(), strict=True))
 
 
-def ours(steps: int, ann: nn.Module, calibration: list[Tensor], loader: list[tuple[Tensor, Tensor]]) -> float:
-    """Accuracy of the best binary or ternary network for a budget of steps."""
-    snn, _ = rb.convert(ann, rb.methods.best(steps, 1), calibration)
+OURS = {"rheobase, best": rb.methods.best, "rheobase, radix": rb.methods.radix}
+
+
+def ours(
+    label: str, steps: int, ann: nn.Module, calibration: list[Tensor], loader: list[tuple[Tensor, Tensor]]
+) -> float:
+    """Accuracy of a network of ours for a budget of steps."""
+    snn, _ = rb.convert(ann, OURS[label](steps, 1), calibration)
     return float(rb.evaluate(snn, loader, steps).accuracy[-1])
 
 
 def run(name: str, limit: int | None) -> None:
     """One network: one JSON with a row for each library and recipe."""
     path, started = OUT / f"{name}.json", time.perf_counter()
-    if path.exists():
-        print(f"{name}: kept", flush=True)
-        return
+    rows: dict[str, list[float]] = read_json(path)["accuracy"] if path.exists() else {}
     images, _ = cifar10("train", limit=512)
     calibration, loader = list(images.split(128)), batches(*cifar10("test", limit=limit), 100)
-    rows: dict[str, list[float]] = {}
-    for label, made in recipes(calibration).items():
-        rows |= {label + which: found for which, found in theirs(made(), spelled(name), loader).items()}
-        print(f"{name}, {label}: {time.perf_counter() - started:.0f} s", flush=True)
-    rows["rheobase, best"] = [ours(steps, spelled(name), calibration, loader) for steps in STEPS]
-    print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     about = versions() | {"spikingjelly": version("spikingjelly"), "calibration_samples": 512}
     samples = sum(len(y) for _, y in loader)
-    write_json(path, {"steps": list(STEPS), "accuracy": rows, "samples": samples, "provenance": about})
+
+    def keep(found: dict[str, list[float]]) -> None:
+        rows.update(found)
+        write_json(path, {"steps": list(STEPS), "accuracy": rows, "samples": samples, "provenance": about})
+        print(f"{name}, {' and '.join(found)}: {time.perf_counter() - started:.0f} s", flush=True)
+
+    for label, made in recipes(calibration).items():
+        if label not in rows:
+            keep({label + which: found for which, found in theirs(made(), spelled(name), loader).items()})
+    for label in OURS:
+        if label not in rows:
+            keep({label: [ours(label, steps, spelled(name), calibration, loader) for steps in STEPS]})
 
 
 def table(out: Path) -> Iterator[str]:

@@ -198,3 +198,21 @@ def test_an_activation_of_both_signs_has_as_many_levels_of_either():
     assert method.alphabet == rb.signed(4, floor=True)
     assert method.levels == 16
     assert method.threshold == rb.Fixed()
+
+
+def test_what_looks_at_a_network_runs_it_for_as_many_steps_as_it_has_digits():
+    ann, x = Small().eval(), images()
+    net, report = rb.convert(ann, rb.methods.radix(4, 1), [x])
+    assert (net.clock, report.steps) == (4, 4)
+    assert all(layer.unevenness == 0 for layer in report.layers)
+    found = rb.diagnose(net, ann, [x], samples=16)
+    for layer in found.layers:
+        assert abs(layer.parts["folding"].rms) < 1e-3
+        assert abs(layer.parts["pooling"].rms) < 1e-3
+    assert all(proposal.error < found.error for proposal in found.proposals), "digits of base 4"
+    fast = rb.compile(net, x, "fp32")
+    assert torch.allclose(fast(rb.constant(x, 4))[0][-1], net(rb.constant(x, 4))[0][-1], atol=1e-4)
+    assert set(rb.kernels.explain(net, x)) == {"act.0", "act.1"}
+    with pytest.raises(rb.InputError, match="digits"):
+        rb.verify(net, ann, [x])
+    assert rb.convert(ann, rb.methods.opi(), [x])[0].clock == 0

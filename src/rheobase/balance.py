@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .inputs import count, each, joined
 from .network import SpikingNet
+from .neuron import worth
 from .state import Visit, constant
 
 
@@ -81,7 +82,8 @@ def _booked(net: SpikingNet, seen: Visit, before: Balance | None, start: Tensor 
     """The balance after the steps that a visit shows."""
     assert seen.emission is not None
     tensors, drives = net.tensors(seen.node.name), seen.xs[0]
-    ys = seen.ys * seen.emission.amplitude if seen.node.op.letters else seen.ys  # what readers receive
+    op = seen.node.op
+    ys = seen.ys * worth(op.neuron, tensors.theta0) if op.letters else seen.ys  # what readers receive
     corrected = torch.zeros((), dtype=torch.float64, device=ys.device)
     if tensors.bias is not None:
         corrected = tensors.bias[seen.start : seen.start + len(drives)].sum(0, dtype=torch.float64)

@@ -173,6 +173,7 @@ def compile(net: SpikingNet, example: Any, precision: str = "int8", *, steps: in
     with context("compile"), torch.no_grad():
         nearest(precision, PRECISIONS, "precision")
         net = ready(net)
+        steps = net.clock or steps
         _check(net, example)
         rates = observed(net, first(example, 8), steps)
         plan = Plan(net, precision, rates)

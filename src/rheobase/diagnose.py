@@ -28,13 +28,15 @@ def diagnose(
     snn: SpikingNet,
     ann: nn.Module,
     batches: Iterable[Any],
-    steps: int = 16,
+    steps: int | None = None,
     *,
     samples: int = 64,
     trials: int = 3,
     progress: Callable[[str, int], None] | None = None,
 ) -> Diagnosis:
     """The error of `snn` after `steps` steps, split by layer and part, on the first `samples` samples of `batches`.
+
+    steps: 16 if not given, or as many as the neurons count in digits.
 
     Each layer's mean emission minus the ANN's activation is a sum of parts (`LayerDiagnosis`), exactly. What the parts
     cost the answer is their share of its squared error,
@@ -54,6 +56,7 @@ def diagnose(
     >>> rb.diagnose(snn, ann, [torch.rand(64, 4)]).blame
     ('1',)
     """
+    steps = snn.clock or 16 if steps is None else steps
     require(steps > 0 and samples > 0, f"steps={steps} and samples={samples} must be positive")
     with context("diagnose"), torch.no_grad():
         x, labels = gather(batches, samples)

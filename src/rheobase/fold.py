@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from . import ops
+from . import neuron, ops
 from .graph import Graph, Node
 from .inputs import each
 from .threshold import Radix
@@ -105,8 +105,7 @@ def fold_theta(graph: Graph) -> Graph:
         carried = [worth.get(name) for name in node.inputs]
         op, inputs = node.op, node.inputs
         if isinstance(op, ops.Spike) and (node.name in scales or _folds(op)):
-            theta0, rule = tensors[node.name]["theta0"], op.neuron.threshold
-            own = theta0 if isinstance(rule, Radix) else rule.amplitude(theta0, rule.rest(theta0))
+            own = neuron.worth(op.neuron, tensors[node.name]["theta0"])
             worth[node.name] = scales.get(node.name, own)
             op, inputs = replace(op, letters=True), tuple(map(plain, inputs))
         elif any(w is not None for w in carried):

@@ -13,7 +13,7 @@ from . import ops
 from .graph import Node
 from .link import Rate
 from .network import SpikingNet
-from .neuron import Neuron
+from .neuron import Neuron, worth
 from .threshold import Radix
 
 
@@ -77,8 +77,7 @@ def _emitted(net: SpikingNet, node: Node) -> Message:
     if neuron.threshold.graded or not isinstance(neuron.link, Rate):
         return Message(Kind.GRADED)
     theta0 = net.tensors(node.name).theta0.detach()
-    worth = neuron.threshold.amplitude(theta0, neuron.threshold.rest(theta0))
-    return Message(Kind.LETTERS, worth * neuron.alphabet.unit)
+    return Message(Kind.LETTERS, worth(neuron, theta0) * neuron.alphabet.unit)
 
 
 def _mixes(op: Any) -> bool:

@@ -17,6 +17,7 @@ from .link import Rate
 from .membrane import Membrane, Tensors
 from .neuron import Emission, Neuron, init
 from .state import State, Visit, constant, means
+from .threshold import Radix
 
 EXPONENTS = {"theta0_exponent": "theta0", "v0_exponent": "v0"}
 """What is learned of a tensor that must keep its sign, and which: 0 leaves it as it is."""
@@ -142,6 +143,12 @@ class SpikingNet(nn.Module):
     def rehearsal(self) -> int:
         """How many steps the network rehearses on each input before it runs; 0 for most."""
         return max((neuron.rehearsal.steps for _, neuron in self.sites()), default=0)
+
+    @property
+    def clock(self) -> int:
+        """How many steps every run has, because neurons count in as many digits; 0 where any number will do."""
+        rules = (neuron.threshold for _, neuron in self.sites())
+        return max((rule.steps for rule in rules if isinstance(rule, Radix)), default=0)
 
     @property
     def waiting(self) -> int:

@@ -189,6 +189,12 @@ def in_time(steps: list[Tensor]) -> Tensor:
     return steps[0].unsqueeze(0) if len(steps) == 1 else torch.cat(steps).unflatten(0, (len(steps), -1))
 
 
+def worth(neuron: Neuron, theta0: Tensor) -> Tensor:
+    """What one letter is worth where that is constant in time; of digits what their `slots` multiply."""
+    rule = neuron.threshold
+    return theta0 if isinstance(rule, Radix) else rule.amplitude(theta0, rule.rest(theta0))
+
+
 def rheobase(neuron: Neuron, theta0: Tensor) -> Tensor:
     """The smallest constant drive that ever makes the neuron fire from v = 0: `theta * (1 - beta)`, 0 for IF."""
     require(isinstance(neuron.threshold, Fixed), "the rheobase has a closed form for a Fixed threshold only")

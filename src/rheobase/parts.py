@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .balance import Balance
 from .diagnosis import FAULTS, INHERITED, PARTS, LayerDiagnosis, Part
+from .gate import Wait
 from .graph import Node
 from .kernels import choose
 from .limit import Passed, clip, top
@@ -61,7 +62,8 @@ def split(net: SpikingNet, node: Node, seen: Seen) -> dict[str, Tensor]:
 def even(neuron: Neuron, tensors: Tensors, drive: Tensor, steps: int) -> Tensor:
     """The mean emission of `steps` steps at constant `drive` `[N, ...]` without bias correction, float64."""
     tensors, drive = tensors._replace(bias=None), drive.contiguous()
-    total, memory, chunk = torch.zeros_like(drive, dtype=torch.float64), None, max(1, 2_000_000 // drive.numel())
+    total, memory = torch.zeros_like(drive, dtype=torch.float64), None
+    chunk = steps if isinstance(neuron.gate, Wait) else max(1, 2_000_000 // drive.numel())
     for at in range(0, steps, chunk):
         xs = constant(drive, min(chunk, steps - at))
         emission, after = choose(neuron, tensors, xs).run(neuron, tensors, xs, memory)

@@ -27,7 +27,7 @@ from .refine import correct
 from .reset import Subtract, ToValue
 from .scale import Max, MinMSE
 from .spec import from_json
-from .threshold import Fixed
+from .threshold import Fixed, Radix
 
 
 class Outcome(NamedTuple):
@@ -108,11 +108,16 @@ def remedies(part: str, method: Method, steps: int) -> Iterator[tuple[str, Metho
         yield "take off what was sent instead of a hard reset", replace(method, reset=Subtract())
     elif part == "clipping":
         full, channelwise = Fixed() if still else method.threshold, method.scale.channelwise
-        least = MinMSE(steps * int(method.alphabet.ceiling), channelwise)
+        levels = steps * int(method.alphabet.ceiling)
+        least = MinMSE(method.threshold.levels if isinstance(method.threshold, Radix) else levels, channelwise)
         yield "the largest activation as threshold", replace(method, scale=Max(channelwise=channelwise), threshold=full)
         yield f"the threshold of least squared error for {steps} steps", replace(method, scale=least, threshold=full)
     elif part == "start":
         yield "start at half the threshold", replace(method, initial=Half())
+    elif isinstance(method.threshold, Radix):
+        digits = replace(method.threshold, base=2 * method.threshold.base)
+        parts = {"alphabet": burst(digits.base - 1), "scale": MinMSE(digits.levels), "initial": Half()}
+        yield f"digits of base {digits.base}", replace(method, threshold=digits, **parts)
     elif not still:
         yield "a threshold that stands still", replace(method, threshold=Fixed(), initial=Half(), alphabet=binary)
     elif part == "unevenness" and method.alphabet.uniform and not method.alphabet.signed:

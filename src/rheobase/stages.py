@@ -23,7 +23,7 @@ from .kernels.stage import Letters, maps
 from .kernels.term import Packed
 from .membrane import Membrane, Tensors
 from .network import STATEFUL, SpikingNet
-from .neuron import Emission
+from .neuron import Emission, worth
 from .spelling import Spelling, of_map
 from .state import Visit
 
@@ -178,7 +178,7 @@ class Stage:
         letters, on.memory[self.node.name] = self.letters(on, tensors, before)
         on.values.put(self.node.name, letters)
         if on.visit:
-            self.show(on, neuron.threshold.amplitude(tensors.theta0, neuron.threshold.rest(tensors.theta0)))
+            self.show(on, worth(neuron, tensors.theta0))
 
     def letters(self, on: Run, tensors: Tensors, m: Membrane | None) -> tuple[Letters, Membrane]:
         """The letters, and the memory after them."""

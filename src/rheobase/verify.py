@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from . import ops
 from .balance import Balance, follow
 from .certificate import READOUT, Agreement, Certificate, LayerCheck, accuracy, charge, drives, limit
-from .errors import context
+from .errors import InputError, context
 from .graph import Graph
 from .independence import independence
 from .inputs import count, first, split, tensors
@@ -59,6 +59,12 @@ def verify(
         len(stops) > 1 and all(a < b for a, b in pairwise((0, *stops))), f"steps={steps} must be several, ascending"
     )
     require(samples > 0, f"samples={samples} are none")
+    if snn.clock:
+        raise InputError(
+            f"verify: the neurons count in {snn.clock} digits",
+            why="so there are no long runs, whose limit is what a certificate is about",
+            instead="rheobase.diagnose(snn, ann, batches), or the same network by methods.wait",
+        )
     with context("verify"), torch.inference_mode():
         x, labels = gather(batches, samples)
         source = exact(source_of(snn, ann, x))

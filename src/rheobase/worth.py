@@ -11,6 +11,7 @@ from . import ops
 from .graph import Graph, Node
 from .limit import activations, exact, given
 from .network import SpikingNet
+from .neuron import worth
 
 CLOSE = 1e-4
 """Drives through weights that were folded in float32 differ by less, relative to the largest."""
@@ -53,9 +54,8 @@ def _responses(
     neurons = dict(net.sites())
     for name, probe in probes.items():
         theta0 = net.tensors(name).theta0.double()
-        amplitude = neurons[name].threshold.amplitude(theta0, neurons[name].threshold.rest(theta0))
         letters[name][first : first + len(probe)] = probe
-        charges[name][first : first + len(probe)] = probe * amplitude
+        charges[name][first : first + len(probe)] = probe * worth(neurons[name], theta0)
         first += len(probe)
     nothing = {
         name: torch.zeros(rows, *shape, dtype=torch.int64 if net.embeds(name) else torch.float64)

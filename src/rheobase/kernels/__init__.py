@@ -73,6 +73,8 @@ class Choice(NamedTuple):
 
 
 class _Spiking(Protocol):
+    @property
+    def clock(self) -> int: ...
     def sites(self) -> Iterator[tuple[str, Neuron]]: ...
     def present(self, x: Tensor, steps: int, visit: Callable[[Any], None]) -> Iterator[Tensor]: ...
     def tensors(self, name: str) -> Tensors: ...
@@ -100,7 +102,7 @@ def explain(net: _Spiking | _Compiled, images: Tensor | None = None) -> dict[str
             asked[visit.node.name] = (visit.node.op.neuron, net.tensors(visit.node.name), visit.xs[0])
 
     if images is not None:
-        list(net.present(images, 1, see))
+        list(net.present(images, net.clock or 1, see))
     return {name: _choice(*question) for name, question in asked.items()}
 
 

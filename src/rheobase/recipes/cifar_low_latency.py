@@ -32,8 +32,11 @@ def label(method: str, letters: int, steps: int) -> str:
 
 
 def counts(kind: str, letters: int, steps: int) -> bool:
-    """Whether the method exists for this budget: 8 digits of 15 letters have more levels than float32 tells apart."""
-    return kind != "radix" or (letters + 1) ** steps <= 2**24
+    """Whether the method is one of its own for this budget.
+
+    One digit is a letter of `fitted`, and 8 digits of 15 letters have more levels than float32 tells apart.
+    """
+    return kind != "radix" or (steps > 1 and (letters + 1) ** steps <= 2**24)
 
 
 def run(name: str, out: Path, options: argparse.Namespace) -> None:
