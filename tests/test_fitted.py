@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import rheobase as rb
 from rheobase import testing
 from rheobase.convert import choose_methods, source_graph
-from rheobase.distil import divergence, settle
+from rheobase.distil import distil, divergence, settle
 from rheobase.pairs import Pairs
 from rheobase.staircase import neurons, staircases, stairs
 from trained import digits
@@ -138,6 +138,22 @@ def test_distillation_comes_nearer_and_touches_no_weight(letters):
     assert error[60] < error[0]
     assert all(torch.equal(t, before[key]) for key, t in ann.state_dict().items())
     assert all(p.grad is None for p in ann.parameters())
+
+
+def test_a_channel_that_no_drive_reaches_stays_and_spoils_nothing():
+    """Its drives are below zero where it stands, so its unit is all but 0, and gradients over it overflow."""
+    ann, x = net().float(), images(64).float()
+    method = rb.methods.distilled(2, 3, passes=2)
+    source = source_graph(ann, x[:1])
+    chosen = choose_methods(source, method)
+    fitted = {n: {"theta0": torch.ones(24, 1)[:, 0], "v0": torch.full((24,), 0.1)} for n in chosen}
+    fitted["1"]["theta0"][3] = 1e-30
+    before = {name: t["theta0"].clone() for name, t in fitted.items()}
+    distil(source, chosen, fitted, x, torch.Generator().manual_seed(0))
+    for name, parts in fitted.items():
+        assert all(bool(t.isfinite().all()) for t in parts.values())
+        assert int((parts["theta0"] != before[name]).sum()) > 12
+    assert float(fitted["1"]["theta0"][3]) == pytest.approx(1e-30, rel=1e-3)
 
 
 def test_the_same_seed_learns_the_same_bits_whatever_grad_mode_is_on():
