@@ -23,6 +23,8 @@ evidence: .venv/ready
 	.venv/bin/python -m rheobase.recipes.imdb_sentiment
 	.venv/bin/python -m rheobase.recipes.efficientnet_lite
 	.venv/bin/python -m rheobase.recipes.imdb_search
+	bash benchmarks/environment.sh
+	benchmarks/.venv/bin/python -W ignore benchmarks/accuracy.py
 
 speed: export RHEOBASE_DATA ?= ../shared/data
 speed: export OMP_NUM_THREADS ?= 1
@@ -35,6 +37,7 @@ readme: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_conversion --table README.md
 	.venv/bin/python -m rheobase.recipes.cifar_low_latency --table docs/low-latency.md
 	.venv/bin/python -m rheobase.recipes.early_exit --table docs/low-latency.md
+	.venv/bin/python benchmarks/accuracy.py --table docs/low-latency.md
 	.venv/bin/python -m rheobase.recipes.speech_commands --table docs/tasks.md
 	.venv/bin/python -m rheobase.recipes.imdb_sentiment --table docs/tasks.md
 	.venv/bin/python -m rheobase.recipes.efficientnet_lite --table docs/depthwise.md

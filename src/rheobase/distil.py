@@ -77,7 +77,7 @@ def distil(
             losses = [divergence(y, t) for y, t in zip(tensors(student(part)), tensors(target), strict=True)]
             found = torch.autograd.grad(losses, student.parameters, allow_unused=True)
             for parameter, gradient in zip(student.parameters, found, strict=True):
-                # a channel that no drive reaches has a unit of all but 0, over which gradients overflow: it stays as it is
+                # a channel that no drive reaches has a unit of all but 0, over which gradients overflow: it stays
                 parameter.grad = None if gradient is None else gradient.nan_to_num(0.0, 0.0, 0.0)
             optimiser.param_groups[0]["lr"] = tuning.rate * (1 + math.cos(math.pi * index / len(pieces))) / 2
             optimiser.step()
