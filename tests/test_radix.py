@@ -14,7 +14,7 @@ import rheobase as rb
 from rheobase import Neuron, Radix, Tensors, ops, recompute, testing
 from rheobase.fold import fold_theta
 from rheobase.kernels import cpu
-from rheobase.neuron import emissions
+from rheobase.neuron import emissions, received
 from rheobase.state import Visit
 
 seeds, bits, digits = st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 4)
@@ -111,8 +111,9 @@ def test_a_radix_that_cannot_count_is_refused(rule, why):
     ids=lambda part: next(iter(part)),
 )
 def test_a_method_whose_parts_write_no_digits_is_refused(part):
+    method = replace(rb.methods.radix(4, 1), initial=rb.Zero())  # which is one
     with pytest.raises(rb.SpecError):
-        replace(rb.methods.radix(4, 1), initial=rb.Zero(), **part)
+        replace(method, **part)
 
 
 class Small(nn.Module):
@@ -169,12 +170,16 @@ def test_a_spike_costs_an_addition_whatever_its_place():
     assert float(curve.spikes[-1]) == pytest.approx(sum(seen.values()))
 
 
-def test_folded_or_not_the_answer_is_the_same():
-    ann, x = Small().eval(), images(16)
-    net, _ = rb.convert(ann, rb.methods.radix(4, 3), [x])
-    assert all(node.op.letters for node in net.graph.of(ops.Spike)), "theta0 moves into the weights"
-    plain = rb.SpikingNet(net.graph, net.provenance)
-    assert torch.equal(plain(rb.constant(x, 4))[0], net(rb.constant(x, 4))[0])
+def test_digits_by_their_place_times_theta0_are_what_unfolded_readers_receive():
+    cell, theta0 = neuron(4, 4), 0.3 + torch.arange(6.0).reshape(6, 1, 1)
+    emission, _ = emissions(cell, Tensors(theta0, cell.threshold.rest(theta0) / 2), torch.rand(4, 2, 6, 3, 3))
+    assert emission.letters.any()
+    assert torch.allclose(received(cell, emission, None, letters=True) * theta0, received(cell, emission, None))
+
+
+def test_theta0_moves_into_the_weights_once():
+    net, _ = rb.convert(Small().eval(), rb.methods.radix(4, 3), [images(16)])
+    assert all(node.op.letters for node in net.graph.of(ops.Spike))
     assert fold_theta(net.graph).nodes == net.graph.nodes
 
 
