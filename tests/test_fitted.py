@@ -140,6 +140,28 @@ def test_distillation_comes_nearer_and_touches_no_weight(letters):
     assert all(p.grad is None for p in ann.parameters())
 
 
+def test_weights_are_tuned_only_where_the_method_says_so_and_then_the_report_says_it():
+    ann, x, held = net(4), images(512), images(512, seed=7)
+    before = {key: t.clone() for key, t in ann.state_dict().items()}
+    error = {}
+    for method in (rb.methods.distilled(1, 1, passes=60), rb.methods.distilled(1, 1, passes=60, weights=3e-3)):
+        snn, report = rb.convert(ann, method, list(x.split(100)))
+        *_, ys = snn.present(held, 1)
+        error[method.tuning.weights] = off(ys[-1], ann(held))
+        assert report.tuned == (("0", "2", "4") if method.tuning.weights else ())
+        assert ("weights tuned: 0, 2, 4" in str(report)) == bool(method.tuning.weights)
+        assert torch.allclose(snn.weights("0")["bias"], before["0.bias"]) == (not method.tuning.weights)
+    assert error[3e-3] < 0.8 * error[0.0]
+    assert all(torch.equal(t, before[key]) for key, t in ann.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in ann.parameters())
+
+
+def test_what_was_tuned_is_not_certified_as_the_network_it_came_from():
+    ann, x = net(4), images(64)
+    snn, _ = rb.convert(ann, rb.methods.distilled(1, 1, passes=5, weights=1e-2), [x])
+    assert not rb.verify(snn, ann, [x]).holds
+
+
 def test_a_channel_that_no_drive_reaches_stays_and_spoils_nothing():
     """Its drives are below zero where it stands, so its unit is all but 0, and gradients over it overflow."""
     ann, x = net().float(), images(64).float()
@@ -198,7 +220,9 @@ def test_each_layer_may_have_a_method_of_its_own():
     plain, _ = rb.convert(ann, rb.methods.opi(rb.Percentile(99.9)), [x])
     assert torch.equal(snn.weights("1")["theta0"], plain.weights("1")["theta0"])
     assert not torch.equal(snn.weights("3")["theta0"], plain.weights("3")["theta0"])
-    assert settle(source, {n: rb.methods.opi() for n in chosen}, {}, [x], torch.Generator(), lambda _: print) is source
+    plain = {n: rb.methods.opi() for n in chosen}
+    for found in settle(source, plain, {}, [x], torch.Generator(), lambda _: print):
+        assert found is source
 
 
 @pytest.mark.parametrize(
@@ -211,6 +235,7 @@ def test_each_layer_may_have_a_method_of_its_own():
         lambda: rb.Distilled(0),
         lambda: rb.Distilled(mix=2.0),
         lambda: rb.Distilled(rate=0.0),
+        lambda: rb.Distilled(weights=-1.0),
     ],
 )
 def test_what_makes_no_sense_is_refused(nonsense):

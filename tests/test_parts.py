@@ -439,6 +439,7 @@ plain = st.one_of(
 plain |= st.builds(rb.GaussianMSE, st.integers(1, 64), st.booleans()) | st.builds(rb.Balance)
 plain |= st.builds(rb.Fitted, st.integers(1, 64), st.booleans())
 scales = plain | st.builds(rb.Learned, plain) | st.builds(rb.MinMSE, st.integers(1, 64), st.booleans())
+scales |= st.builds(rb.MinMSE, st.sets(positive, min_size=1).map(sorted).map(tuple))
 msat = st.builds(
     rb.MSAT, alpha=share, k_a=share, k_i=positive, C=positive, tau_mp=positive, tau_rd=share, normalised=st.booleans(),
     guard=st.floats(1e-6, 0.5),
@@ -456,6 +457,8 @@ alphabets = st.integers(1, 6).map(rb.burst) | st.builds(
 )
 alphabets |= st.builds(rb.signed, st.integers(1, 6), floor=st.booleans())
 alphabets |= st.builds(rb.parallel, st.integers(1, 4), st.sampled_from(["equal", "binary"]))
+alphabets |= st.builds(rb.minifloat, st.integers(1, 3), st.integers(0, 4), signed=st.booleans())
+alphabets |= st.builds(rb.power_of_two, st.integers(1, 10))
 alphabets |= st.builds(rb.cascade, st.integers(1, 4), st.sampled_from(["equal", "binary"]), hard=st.booleans())
 resets = st.builds(rb.Subtract, detach=st.booleans())
 resets |= st.builds(rb.ToValue, st.floats(-5, 5), st.sampled_from(["first", "full"]), st.booleans())
@@ -475,12 +478,14 @@ methods = st.builds(
     gate=gates, leak=st.just(rb.Leak()),
 )  # fmt: skip
 corrections = st.just(rb.Uncorrected()) | st.builds(rb.StepBias, st.integers(1, 9))
-corrections |= st.builds(rb.ChannelBias, st.integers(1, 9))
+corrections |= st.builds(rb.ChannelBias, st.integers(1, 9)) | st.builds(rb.NeuronStart, st.integers(1, 9))
 methods |= st.builds(
     rb.Method, scale=scales, alphabet=st.builds(rb.signed, st.integers(1, 6), floor=st.booleans()),
     gate=st.just(rb.SentCharge()), correction=corrections,
 )  # fmt: skip
-tunings = st.just(rb.Untuned()) | st.builds(rb.Distilled, st.integers(1, 99), positive, share, st.integers(1, 99))
+tunings = st.just(rb.Untuned()) | st.builds(
+    rb.Distilled, st.integers(1, 99), positive, share, st.integers(1, 99), share
+)
 methods |= st.builds(
     rb.Method, scale=st.builds(rb.Fitted, st.integers(1, 9)), initial=st.just(rb.Matched()), tuning=tunings
 )
@@ -517,7 +522,7 @@ def test_these_are_all_public_specs():
         rb.DTIF, rb.Zero, rb.Half, rb.Uniform, rb.Alphabet, rb.Subtract, rb.ToValue, rb.Open, rb.SpikeConfidence,
         rb.Leak, rb.Neuron, rb.Method, rb.Costs, rb.MinMSE, rb.SentCharge, rb.Uncorrected, rb.ChannelBias, rb.StepBias,
         rb.Wait, rb.Rate, rb.Differential, rb.Unrehearsed, rb.Residual, rb.COS, rb.GaussianMSE, rb.Balance, rb.Delayed,
-        rb.Candidate, rb.Goal, rb.Fitted, rb.Matched, rb.Untuned, rb.Distilled, rb.Radix,
+        rb.Candidate, rb.Goal, rb.Fitted, rb.Matched, rb.Untuned, rb.Distilled, rb.Radix, rb.NeuronStart,
         rb.EarlyExit, rb.Rectangular, rb.Polynomial, rb.Gaussian, rb.ATan, rb.Sigmoid, rb.Decay, rb.LearnedDecay,
     )  # fmt: skip
     assert set(PUBLIC) == set(drawn)

@@ -235,6 +235,6 @@ def test_combinations_that_make_no_rectifier_are_refused(change, message):
     net, x = network()
     with pytest.raises(rb.RheobaseError, match=message):
         rb.convert(net, rb.Method(**change), [x])
-    for nonsense in (rb.StepBias, rb.ChannelBias, rb.MinMSE):
+    for nonsense in (rb.StepBias, rb.ChannelBias, rb.NeuronStart, rb.MinMSE):
         with pytest.raises(rb.SpecError):
             nonsense(0)

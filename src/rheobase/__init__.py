@@ -7,14 +7,14 @@
 """
 
 from . import data, kernels, methods, plot, training
-from .alphabet import Alphabet, binary, burst, cascade, digits, parallel, power_of_two, signed, ternary
+from .alphabet import Alphabet, binary, burst, cascade, digits, minifloat, parallel, power_of_two, signed, ternary
 from .beta import calibrate_beta
 from .candidate import Candidate
 from .certificate import Certificate
 from .cite import cite
 from .compile import CompiledNet, compile
 from .convert import ConversionReport, convert
-from .correction import ChannelBias, StepBias, Uncorrected
+from .correction import ChannelBias, NeuronStart, StepBias, Uncorrected
 from .diagnose import diagnose
 from .diagnosis import Diagnosis
 from .energy import HOROWITZ, Costs
@@ -128,6 +128,7 @@ __all__ = [
     "MissingExtraError",
     "MultiThresholdLIF",
     "Neuron",
+    "NeuronStart",
     "Open",
     "Percentile",
     "Polynomial",
@@ -180,6 +181,7 @@ __all__ = [
     "load",
     "lower",
     "methods",
+    "minifloat",
     "parallel",
     "plot",
     "power_of_two",

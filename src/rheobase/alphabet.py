@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from functools import lru_cache
-from itertools import accumulate, pairwise
+from functools import cache, lru_cache
+from itertools import accumulate, pairwise, product
 
 import torch
 from torch import Tensor
@@ -54,6 +54,8 @@ class Alphabet:
 
     def __repr__(self) -> str:
         if not self.uniform:
+            if self.rounds and self in _rounding():
+                return _rounding()[self]
             flags = "".join(f", {name}=True" for name in ("signed", "floor", "greedy") if getattr(self, name))
             return f"Alphabet(levels={self.levels}, heights={self.heights}{flags})"
         k = len(self.levels)
@@ -82,6 +84,16 @@ class Alphabet:
         return tuple(sorted(sums - {0.0}))
 
     @property
+    def rounds(self) -> bool:
+        """Whether each letter is reached before the potential is worth it, so that no start has to see to rounding."""
+        return all(level < letter for level, letter in zip(self.levels, self.letters, strict=False))
+
+    def levels_of(self, steps: int) -> int | tuple[float, ...]:
+        """What `MinMSE` rounds to after `steps` steps: the letters of one; of more about every multiple of the unit."""
+        even = self.uniform or steps > 1
+        return round(steps * self.ceiling / self.unit) if even else self.letters
+
+    @property
     def unit(self) -> float:
         """The largest number of which every letter is a whole multiple: lowered, a letter is `letter / unit` spikes."""
         return _unit(self.heights)
@@ -102,10 +114,22 @@ class Alphabet:
             return r.floor().clamp_(0, self.ceiling)  # the same table in two passes
         if self.uniform:
             return (r.floor() if self.floor else r.trunc()).clamp_(-len(self.levels), len(self.levels))
+        if not self.greedy and len(self.levels) > 2:
+            return self._looked_up(r)
         letters = r.new_zeros(r.shape)
         for height, s in zip(self.heights, self.comparators(r), strict=True):
             letters = letters + height * s
         return letters
+
+    def _looked_up(self, r: Tensor) -> Tensor:
+        """The same letters by their places in the table: one search instead of a pass for each level; of NaN none."""
+        sums = [r.new_zeros(())]
+        for height in self.heights:
+            sums.append(sums[-1] + height)
+        letters, r = torch.stack(sums), r.nan_to_num(0.0).contiguous()
+        levels, mirrored, _ = r.new_tensor([*self._rows()]).T.contiguous()
+        up = letters[torch.bucketize(r, levels, right=True)]
+        return up - letters[torch.bucketize(-r, mirrored, right=not self.floor)] if self.signed else up
 
     def comparators(self, r: Tensor, step: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """What each level says, `[levels, ...]`: 0 or 1, or -1 where negative letters exist. The letter is
@@ -249,6 +273,42 @@ def power_of_two(n: int) -> Alphabet:
     letters = [2.0 ** (i + 1 - n) for i in range(n)]
     heights = tuple(b - a for a, b in pairwise([0.0, *letters]))
     return Alphabet(levels=tuple(0.75 * letter for letter in letters), heights=heights, signed=True)
+
+
+def minifloat(exponent: int, mantissa: int, *, signed: bool = False) -> Alphabet:
+    """The numbers of a small float, `signed` or not, `exponent` and `mantissa` bits, in units of the smallest.
+
+        letter(0, m) = m,   letter(e, m) = (2^mantissa + m) 2^(e - 1),   e < 2^exponent,   m < 2^mantissa
+
+    2^(exponent + mantissa) - 1 letters, finer where activations are many than where they are few. The cut to a letter
+    lies half way from the one before it, so the letter rounds and v0 is 0. A message has exponent + mantissa bits, and
+    a synaptic operation is a product with mantissa + 1 bits, shifted. exponent=1 gives even letters, mantissa=0 powers
+    of two. Source: the formats of [rouhani2023microscaling] (whose FP4 is exponent 2, mantissa 1 and a sign).
+
+    >>> minifloat(2, 1).letters
+    (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
+    >>> minifloat(2, 2).letters[6:]
+    (7.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 28.0)
+    >>> import torch
+    >>> minifloat(2, 1).fire(torch.tensor([-9.0, 0.4, 0.5, 4.9, 5.0, 99.0]))
+    tensor([ 0.,  0.,  1.,  4.,  6., 12.])
+    """
+    sizes = 1 <= exponent <= 3 and 0 <= mantissa <= 4
+    require(sizes, f"minifloat({exponent}, {mantissa}) must have 1..3 bits of exponent and 0..4 of mantissa")
+    normal = [float((2**mantissa + m) * 2**e) for e in range(2**exponent - 1) for m in range(2**mantissa)]
+    letters = [*map(float, range(1, 2**mantissa)), *normal]
+    steps = tuple(pairwise([0.0, *letters]))
+    cuts, heights = zip(*(((a + b) / 2, b - a) for a, b in steps), strict=True)
+    return Alphabet(levels=cuts, heights=heights, signed=signed)
+
+
+@cache
+def _rounding() -> dict[Alphabet, str]:
+    """How those that round are written."""
+    found = {power_of_two(n): f"power_of_two({n})" for n in range(1, 11)}
+    for e, m, both in product(range(1, 4), range(5), (False, True)):
+        found[minifloat(e, m, signed=both)] = f"minifloat({e}, {m}{', signed=True' if both else ''})"
+    return found
 
 
 binary = burst(1)

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from .alphabet import Alphabet
-from .correction import ChannelBias, StepBias
+from .correction import ChannelBias, NeuronStart, StepBias
 from .energy import Costs
 from .gate import SentCharge, SpikeConfidence, Wait
 from .initial import Half, Matched
@@ -475,6 +475,15 @@ ENTRIES: dict[str, Entry] = {
             "eprint": "2106.06984",
         },
     ),
+    "rouhani2023microscaling": (
+        "misc",
+        {
+            "author": "Rouhani, Bita Darvish and Zhao, Ritchie and More, Ankit and Hall, Mathew and others",
+            "title": "Microscaling Data Formats for Deep Learning",
+            "year": "2023",
+            "eprint": "2310.10537",
+        },
+    ),
     "huang2025differential": (
         "inproceedings",
         {
@@ -589,10 +598,12 @@ SOURCES: list[tuple[Callable[[Any], bool], tuple[str, ...]]] = [
     (lambda part: isinstance(part, DTIF), ("wu2023dtif",)),
     (lambda part: isinstance(part, Radix), ("wang2024radix", "kim2018weighted")),
     (lambda part: isinstance(part, Alphabet) and len(part.levels) > 1, ("li2022burst",)),
+    (lambda part: isinstance(part, Alphabet) and repr(part).startswith("minifloat"), ("rouhani2023microscaling",)),
+    (lambda part: isinstance(part, Alphabet) and repr(part).startswith("power_of_two"), ("huang2025differential",)),
     (lambda part: isinstance(part, Alphabet) and part.signed, ("wang2022snm",)),
     (lambda part: isinstance(part, Alphabet) and part.floor, ("you2024spikezip",)),
     (lambda part: isinstance(part, SentCharge), ("wang2022snm",)),
-    (lambda part: isinstance(part, (MinMSE, Matched, ChannelBias)), ("li2021calibration",)),
+    (lambda part: isinstance(part, (MinMSE, Matched, ChannelBias, NeuronStart)), ("li2021calibration",)),
     (lambda part: isinstance(part, Distilled), ("hinton2015distilling", "bengio2013estimating")),
     (lambda part: isinstance(part, StepBias), ("wu2024ftbc",)),
     (lambda part: isinstance(part, GaussianMSE), ("huang2025differential",)),

@@ -56,10 +56,12 @@ class LayerReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionReport:
-    """What `convert` did: every spiking layer, and every operation that stays analogue with its reason."""
+    """What `convert` did: every spiking layer, every operation that stays analogue with its reason, and the synapses
+    whose weights were tuned, which only `Distilled(weights=...)` does."""
 
     layers: tuple[LayerReport, ...]
     analogue: tuple[tuple[str, str], ...]
+    tuned: tuple[str, ...]
     samples: int
     steps: int
 
@@ -74,6 +76,7 @@ class ConversionReport:
             shares = f"{r.clipped:8.2%} {r.spacing:8.4g} {r.unevenness:7.1%} {r.confidence:6.3f}"
             rows.append(f"{r.name:{width}} {r.theta0[1]:8.4g} {shares}")
         rows += [f"analogue: {name} ({why})" for name, why in self.analogue]
+        rows += [f"weights tuned: {', '.join(self.tuned)}"] if self.tuned else []
         return "\n".join([*rows, f"calibrated on {self.samples} samples, unevenness after {self.steps} steps"])
 
 
@@ -132,10 +135,10 @@ def convert(
             node.name: fit(source, node, chosen[node.name], statistics[node.name], index, generator)
             for index, node in enumerate(source.of(ops.Rectify))
         }
-        reference = settle(source, chosen, fitted, batches, generator, count)
-        correct(source, chosen, fitted, batches, count("correct"), reference)
+        tuned, reference = settle(source, chosen, fitted, batches, generator, count)
+        correct(tuned, chosen, fitted, batches, count("correct"), reference)
         net = SpikingNet(
-            differences(splice(source, chosen, fitted)),
+            differences(splice(tuned, chosen, fitted)),
             _provenance(method, generator, samples) | {"on_unsupported": on_unsupported, "leave": list(leave)},
         ).eval()
         trust(net, source, chosen, batches, count("confidence"))
@@ -147,7 +150,8 @@ def convert(
                     "%s: MSAT's threshold underflows in %.1f %% of neurons and steps; the guard holds it at %g theta0",
                     name, 100 * what["guarded"], chosen[name].threshold.guard,  # type: ignore[attr-defined]
                 )  # fmt: skip
-        return net, _report(source, net, chosen, statistics, left, samples, steps)
+        changed = tuple(name for name in source.tensors if tuned.tensors[name] is not source.tensors[name])
+        return net, _report(source, net, chosen, statistics, left, changed, samples, steps)
 
 
 def choose_methods(graph: Graph, method: Methods) -> dict[str, Method]:
@@ -268,6 +272,7 @@ def _report(
     methods: Mapping[str, Method],
     statistics: Mapping[str, Histogram],
     left: Mapping[str, Mapping[str, float]],
+    tuned: tuple[str, ...],
     samples: int,
     steps: int,
 ) -> ConversionReport:
@@ -291,7 +296,8 @@ def _report(
                 guarded=left[node.name]["guarded"],
             )
         )
-    return ConversionReport(layers=tuple(layers), analogue=tuple(analogue(net)), samples=samples, steps=steps)
+    stays = tuple(analogue(net))
+    return ConversionReport(layers=tuple(layers), analogue=stays, tuned=tuned, samples=samples, steps=steps)
 
 
 def analogue(net: SpikingNet) -> Iterator[tuple[str, str]]:

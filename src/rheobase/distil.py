@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from . import ops
 from .errors import ConversionError
 from .graph import Graph
 from .initial import Matched
@@ -29,20 +30,21 @@ def settle(
     batches: Iterable[Any],
     generator: torch.Generator,
     progress: Callable[[str], Callable[[int], None]],
-) -> Graph:
+) -> tuple[Graph, Graph]:
     """Fit thresholds and starts that are chosen on inputs that are converted already, and learn those to be learned.
 
-    The network whose activations corrections repair: the source, or that of staircases once they were learned.
+    The network to put neurons into, which is the source unless weights were to be learned too; and the one whose
+    activations corrections repair: the source, or that of staircases once they were learned.
     """
     learned = any(m.tuning.passes for m in methods.values())
     if not (learned or any(isinstance(m.scale, Fitted) or isinstance(m.initial, Matched) for m in methods.values())):
-        return source
+        return source, source
     x = gathered(source, batches)
     fit_jointly(source, methods, fitted, x, progress("fit"))
     if not learned:
-        return source
-    distil(source, methods, fitted, x, generator, progress("distil"))
-    return staircases(source, methods, fitted)
+        return source, source
+    tuned = distil(source, methods, fitted, x, generator, progress("distil"))
+    return tuned, staircases(tuned, methods, fitted)
 
 
 def distil(
@@ -52,11 +54,11 @@ def distil(
     x: Any,
     generator: torch.Generator,
     progress: Callable[[int], None] | None = None,
-) -> None:
+) -> Graph:
     """Learn theta0 and v0 of the layers whose method says `Distilled`, on the samples `x`, in place.
 
-    Layers with other methods take part as they are. The passes are those of the layer that asks for most. Raises
-    ConversionError in torch.inference_mode().
+    The source with the weights learned beside them, or the source itself. Layers with other methods take part as they
+    are. The passes are those of the layer that asks for most. Raises ConversionError in torch.inference_mode().
     """
     tuning = max((method.tuning for method in methods.values()), key=lambda found: found.passes)
     assert isinstance(tuning, Distilled)
@@ -68,7 +70,8 @@ def distil(
         )
     with torch.enable_grad():
         student = Student(source, methods, fitted)
-        optimiser = torch.optim.Adam(student.parameters, lr=tuning.rate)
+        rates = [tuning.rate] * len(student.neurons) + [student.rate] * len(student.synapses)
+        optimiser = torch.optim.Adam([{"params": [p]} for p in student.parameters])
         pieces = list(_pieces(x, tuning, generator))
         for index, piece in enumerate(pieces):
             part = each(lambda t, piece=piece: _mixed(t[piece.to(t.device)], tuning.mix, generator), x)
@@ -79,17 +82,20 @@ def distil(
             for parameter, gradient in zip(student.parameters, found, strict=True):
                 # a channel that no drive reaches has a unit of all but 0, over which gradients overflow: it stays
                 parameter.grad = None if gradient is None else gradient.nan_to_num(0.0, 0.0, 0.0)
-            optimiser.param_groups[0]["lr"] = tuning.rate * (1 + math.cos(math.pi * index / len(pieces))) / 2
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * (1 + math.cos(math.pi * index / len(pieces))) / 2
             optimiser.step()
             if progress:
                 progress(count(part))
     with torch.no_grad():
         for name, method in student.methods.items():
             fitted[name] |= {key: t.clone() for key, t in neurons(method, student.steps(name)).items()}
+    tuned = {name: {key: t.detach() for key, t in held.items()} for name, held in student.weights.items()}
+    return replace(source, tensors=source.tensors | tuned) if tuned else source
 
 
 class Student:
-    """The network of staircases, with parameters: the logarithm of each unit and each start."""
+    """The network of staircases, with parameters: the logarithm of each unit, each start, and weights if they learn."""
 
     def __init__(
         self, source: Graph, methods: Mapping[str, Method], fitted: Mapping[str, Mapping[str, Tensor]]
@@ -100,7 +106,15 @@ class Student:
         first = {name: self.stairs.tensors[name] for name in self.methods}
         self.units = {name: steps["unit"].log().requires_grad_() for name, steps in first.items()}
         self.starts = {name: steps["start"].clone().requires_grad_() for name, steps in first.items()}
-        self.parameters = [*self.units.values(), *self.starts.values()]
+        self.rate = max(method.tuning.weights for method in methods.values())
+        learns = [node for node in source.nodes if isinstance(node.op, ops.SYNAPSES)] if self.rate else []
+        self.weights = {
+            node.name: {key: t.clone().requires_grad_() for key, t in source.tensors[node.name].items()}
+            for node in learns
+        }
+        self.neurons = [*self.units.values(), *self.starts.values()]
+        self.synapses = [t for held in self.weights.values() for t in held.values()]
+        self.parameters = [*self.neurons, *self.synapses]
 
     def steps(self, name: str) -> dict[str, Tensor]:
         """Unit and start of one layer now; a bounded activation is not exceeded."""
@@ -110,7 +124,7 @@ class Student:
 
     def __call__(self, x: Any) -> Any:
         now = {name: self.steps(name) for name in self.methods}
-        return replace(self.stairs, tensors=self.stairs.tensors | now)(x)
+        return replace(self.stairs, tensors=self.stairs.tensors | now | self.weights)(x)
 
 
 def divergence(answer: Tensor, target: Tensor) -> Tensor:

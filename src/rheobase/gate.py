@@ -78,10 +78,9 @@ class SentCharge:
         held = m.gate[0] / unit
         if not self.letters:
             return torch.maximum(s, -torch.floor(held))
-        back = torch.zeros_like(s)
-        for letter in self.letters:
-            back = torch.where((held >= letter) & (s <= -letter), -letter, back)
-        return torch.where(s < 0, back, s)
+        letters = s.new_tensor((0.0, *self.letters))
+        back = letters[torch.bucketize(torch.minimum(held, -s).contiguous(), letters[1:], right=True)]
+        return torch.where(s < 0, -back, s)
 
     def remember(self, memory: tuple[Tensor, ...], left: Tensor) -> tuple[Tensor, ...]:
         return (memory[0] + left,)

@@ -54,8 +54,9 @@ class Method:
 
     @property
     def levels(self) -> int:
-        """For how many levels above 0 the thresholds are chosen, 0 where the scale does not say."""
-        return self.scale.levels if isinstance(self.scale, (Fitted, MinMSE, GaussianMSE)) else 0
+        """For how many even levels above 0 the thresholds are chosen, 0 where the scale does not say."""
+        levels = self.scale.levels if isinstance(self.scale, (Fitted, MinMSE, GaussianMSE)) else 0
+        return 0 if isinstance(levels, tuple) else levels
 
     def of(self, neuron: Neuron) -> Method:
         """This method with the parts of `neuron` in each step."""
@@ -72,9 +73,9 @@ class Method:
             alphabet = burst(-(-self.threshold.levels // self.threshold.steps))
             if isinstance(scale, (Fitted, MinMSE, GaussianMSE)):
                 scale = replace(scale, levels=self.threshold.steps * len(alphabet.levels))
-        letters = replace(alphabet, signed=True, floor=True)
+        letters = replace(alphabet, signed=True, floor=not alphabet.rounds)
         rest = {"reset": Subtract(), "gate": Open(), "rehearsal": Unrehearsed()}
-        start = self.initial if isinstance(self.initial, Matched) else Half()
+        start = self.initial if isinstance(self.initial, Matched) else Zero() if alphabet.rounds else Half()
         return replace(self, scale=scale, threshold=Fixed(), initial=start, alphabet=letters, **rest)
 
 
@@ -141,7 +142,7 @@ REFUSED: list[tuple[Callable[[Method], bool], str, str]] = [
     ),
     (
         lambda m: isinstance(m.initial, Matched) and not (m.levels and isinstance(m.threshold, (Fixed, Radix))),
-        "a start is matched to a staircase, and there is none: the scale knows no levels, or the threshold moves",
+        "a start is matched to a staircase, and there is none: the scale knows no even levels, or the threshold moves",
         "scale=Fitted(steps * letters), threshold=Fixed() or Radix(steps); or initial=Half()",
     ),
     (

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .alphabet import burst as sent
+from .alphabet import minifloat as small
 from .alphabet import power_of_two, signed, ternary
-from .correction import ChannelBias, StepBias
+from .correction import ChannelBias, NeuronStart, StepBias
 from .direct import DIRECT
 from .direct import i_lif as i_lif
 from .direct import lif as lif
@@ -89,12 +90,14 @@ def snm(scale: Scale = Percentile(99.9)) -> Method:
     return Method(scale=scale, initial=Half(), alphabet=ternary, gate=SentCharge())
 
 
-def snnc(steps: int = 4) -> Method:
-    """SNN calibration, light: thresholds of least squared error, a bias per channel; forward only [li2021calibration].
+def snnc(steps: int = 4, *, potential: bool = False) -> Method:
+    """SNN calibration: thresholds of least squared error, a bias per channel; forward only [li2021calibration].
 
-    Its third part, a start per neuron, and its tuning of weights are not part of it.
+    potential: a start for each neuron instead of the bias, as its authors calibrate potentials. Their tuning of weights
+    is not part of it; `distilled(weights=...)` is ours.
     """
-    return Method(scale=MinMSE(steps), initial=Half(), correction=ChannelBias(steps))
+    calibrated = NeuronStart(steps) if potential else ChannelBias(steps)
+    return Method(scale=MinMSE(steps), initial=Half(), correction=calibrated)
 
 
 def ftbc(steps: int = 4, scale: Scale = Max(channelwise=True)) -> Method:
@@ -161,6 +164,24 @@ def mth(steps: int = 4, bits: int = 4) -> Method:
     return Method(scale=scale, alphabet=letters, gate=SentCharge(letters.letters))
 
 
+def minifloat(steps: int = 1, exponent: int = 2, mantissa: int = 2) -> Method:
+    """One event a step, at most, that is a small float: letters that lie closer where activations are many.
+
+    Thresholds per channel of least squared error for what `steps` letters can say, a bias per channel and step; from
+    two steps on letters of both signs against charge already sent. exponent=2, mantissa=2 are four bits. The letters
+    are a number format of quantised networks [rouhani2023microscaling]; as spikes they are ours.
+    """
+    require(steps >= 1, f"minifloat(steps={steps}) has no step")
+    several = steps > 1
+    letters = small(exponent, mantissa, signed=several)
+    return Method(
+        scale=MinMSE(letters.levels_of(steps)),
+        alphabet=letters,
+        gate=SentCharge(letters.letters) if several else Open(),
+        correction=StepBias(steps),
+    )
+
+
 def dcgs(steps: int = 4, bits: int = 4) -> Method:
     """Differential coding: `mth` whose messages are changes of the mean that readers hold [huang2025differential]."""
     return replace(mth(steps, bits), link=Differential())
@@ -197,19 +218,20 @@ def fitted(steps: int = 4, letters: int = 3) -> Method:
     return Method(scale=scale, initial=start, alphabet=several, gate=SentCharge(), correction=StepBias(steps))
 
 
-def distilled(steps: int = 4, letters: int = 3, passes: int = 20) -> Method:
+def distilled(steps: int = 4, letters: int = 3, passes: int = 20, *, weights: float = 0.0) -> Method:
     """`fitted`, and then all thresholds and starts learned together until the answers are those of the network.
 
-    No labels and no change of weights; gradient descent on the calibration data, ours [hinton2015distilling].
+    No labels; gradient descent on the calibration data, ours [hinton2015distilling]. No weight is changed unless
+    `weights`, the rate at which they are tuned too, is above 0.
     """
-    return replace(fitted(steps, letters), tuning=Distilled(passes))
+    return replace(fitted(steps, letters), tuning=Distilled(passes, weights=weights))
 
 
 NAMED: dict[str, Callable[..., Method]] = {
     made.__name__: made
     for made in (
         max_norm, constant, percentile, opi, msat, msat_resnet20, msat_resnet20_cifar10, dtif, burst, qcfs, snm, snnc,
-        ftbc, ltb, srp, cos, wait, radix, mth, dcgs, best,
+        ftbc, ltb, srp, cos, wait, radix, mth, dcgs, minifloat, best,
         fitted, distilled,
     )
 }  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .cite import bibtex, keys
-from .correction import Uncorrected
+from .correction import NeuronStart, Uncorrected
 from .errors import SpecError
 from .files import write
 from .gate import SpikeConfidence, Wait
@@ -109,6 +109,12 @@ JUDGED: dict[str, Judgement] = {
         "Where a message is one event with an exponent, and a synapse can shift.",
         "At one step, where only powers of two of theta exist; per event against `dcgs`.",
     ),
+    "minifloat": Judgement(
+        "At one step, where a message may have four bits and many activations are small and few large: level with "
+        "`best` or above, see docs/low-latency.md.",
+        "With two bits, where `fitted` is far above; from two steps on, where letters of equal worth have levels "
+        "enough; where every event must be worth the same.",
+    ),
     "dcgs": Judgement(
         "From 4 steps on: an estimate that is right costs nothing more, so events stop, and the input is paid once.",
         "At one and two steps, where it is `mth`; and in state: two words more a neuron.",
@@ -161,7 +167,8 @@ def _passes(method: Method) -> str:
         found.append(f"{method.tuning.passes} of the source network, with gradients")
     if method.correction.steps:
         each = "for each step" if method.correction.per_step else "once"
-        found.append(f"one walk of {method.correction.steps} steps through the layers, 12 halvings of the bias {each}")
+        bias = "" if isinstance(method.correction, NeuronStart) else f", 12 halvings of the bias {each}"
+        found.append(f"one walk of {method.correction.steps} steps through the layers{bias}")
     if isinstance(method.gate, SpikeConfidence):
         found.append(f"one spiking run of {method.gate.steps} steps")
     return "; ".join(found) or "none"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import ops
+from .correction import NeuronStart
 from .graph import Graph, Node
 from .inputs import count, first, joined, named
 from .kernels import choose
@@ -79,7 +80,7 @@ def correct(
     progress: Callable[[int], None] | None = None,
     reference: Graph | None = None,
 ) -> None:
-    """Add the bias tensors that the methods' corrections ask for to `fitted`, in one walk through the network.
+    """Add the biases and starts that the methods' corrections ask for to `fitted`, in one walk through the network.
 
     At each activation, in order, the inputs come from neurons that are fitted and corrected already, so what one layer
     could not repair the next one sees. The same walk carries the activations of the `reference` beside them: the
@@ -102,7 +103,9 @@ def correct(
             if node.name in fitted:
                 method, parts = methods[node.name], fitted[node.name]
                 drives = inputs[0]
-                if method.correction.steps:
+                if isinstance(method.correction, NeuronStart):
+                    parts["v0"] = _start(method, Tensors(**parts), drives, ann[node.name])
+                elif method.correction.steps:
                     parts["bias"] = _bias(method, Tensors(**parts), drives, ann[node.name])
                 spike = ops.Spike(neuron=method.neuron)
                 snn[node.name] = spike.emitted(spike.scan(parts, drives, None)[0], dtype)
@@ -124,6 +127,15 @@ def gathered(source: Graph, batches: Iterable[Any], steps: int = 1) -> Any:
 
 def _dtype(source: Graph) -> torch.dtype:
     return next(t.dtype for weights in source.tensors.values() for t in weights.values())
+
+
+def _start(method: Method, parts: Tensors, drives: Tensor, answer: Tensor) -> Tensor:
+    """The start `[...]` of every neuron of one population: what was missing on average comes first."""
+    neuron, steps = method.neuron, method.correction.steps
+    emission, _ = choose(neuron, parts, drives[:steps]).run(neuron, parts, drives[:steps], None)
+    sent = received(neuron, emission, None).sum(0)
+    missing = steps * answer.mean(0, dtype=torch.float64) - sent.mean(0, dtype=torch.float64)
+    return (parts.v0.double() + missing).to(parts.v0)
 
 
 def _bias(method: Method, parts: Tensors, drives: Tensor, answer: Tensor) -> Tensor:

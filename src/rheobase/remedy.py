@@ -12,7 +12,7 @@ from torch import Tensor
 from . import ops
 from .alphabet import binary, burst, signed
 from .convert import choose_methods, fit, splice
-from .correction import StepBias, Uncorrected
+from .correction import NeuronStart, StepBias, Uncorrected
 from .diagnosis import FAULTS, PARTS, LayerDiagnosis, Proposal, ranked
 from .fold import differences
 from .gate import Open, SentCharge
@@ -108,7 +108,7 @@ def remedies(part: str, method: Method, steps: int) -> Iterator[tuple[str, Metho
         yield "take off what was sent instead of a hard reset", replace(method, reset=Subtract())
     elif part == "clipping":
         full, channelwise = Fixed() if still else method.threshold, method.scale.channelwise
-        levels = steps * int(method.alphabet.ceiling)
+        levels = method.alphabet.levels_of(steps)
         least = MinMSE(method.threshold.levels if isinstance(method.threshold, Radix) else levels, channelwise)
         yield "the largest activation as threshold", replace(method, scale=Max(channelwise=channelwise), threshold=full)
         yield f"the threshold of least squared error for {steps} steps", replace(method, scale=least, threshold=full)
@@ -133,7 +133,8 @@ def finer(method: Method, steps: int) -> Method:
     alphabet, k = method.alphabet, 2 * len(method.alphabet.levels)
     letters = signed(k, floor=alphabet.floor) if alphabet.signed else burst(k)
     if isinstance(method.scale, MinMSE):
-        return replace(method, alphabet=letters, scale=replace(method.scale, levels=2 * method.scale.levels))
+        levels = 2 * method.levels or letters.levels_of(steps)
+        return replace(method, alphabet=letters, scale=replace(method.scale, levels=levels))
     if alphabet.signed and isinstance(method.gate, Open):  # two-sided: the gain is always 1
         return replace(method, alphabet=letters, scale=MinMSE(steps * k, method.scale.channelwise))
     assert isinstance(method.threshold, Fixed)
@@ -153,7 +154,7 @@ def methods_of(net: SpikingNet, source: Graph) -> dict[str, Method]:
 
 def started(net: SpikingNet, name: str, method: Method) -> bool:
     """Whether the initial potential of a layer is the one of its method; one of chance or fitted is believed."""
-    if isinstance(method.initial, (Uniform, Matched)):
+    if isinstance(method.initial, (Uniform, Matched)) or isinstance(method.correction, NeuronStart):
         return True
     theta0, v0, *_ = net.tensors(name)
     generator = torch.Generator().manual_seed(0)

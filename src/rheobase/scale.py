@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -67,15 +68,21 @@ class MinMSE:
         theta0 = top / ceiling,   top = argmin of sum_a (top / L * clip(floor(a L / top + 1/2), 0, L) - a)^2
 
     over 64 candidates from 2 % of the maximum to all of it. T steps of a neuron that can send `ceiling` letters a step
-    have L = T * ceiling levels: choose for the steps the network will run. Source: calibration of [li2021calibration],
-    here on the streaming histogram.
+    have L = T * ceiling levels: choose for the steps the network will run. levels: how many even ones, or, where they
+    are not even, the levels themselves, ascending and in any unit (`alphabet.letters`); then to the nearest of these.
+    Source: calibration of [li2021calibration], here on the streaming histogram.
+
     """
 
-    levels: int
+    levels: int | tuple[float, ...]
     channelwise: bool = True
 
     def __post_init__(self) -> None:
-        require(self.levels >= 1, f"MinMSE(levels={self.levels}) has no level above 0")
+        if not isinstance(self.levels, tuple):
+            require(self.levels >= 1, f"MinMSE(levels={self.levels}) has no level above 0")
+            return
+        ascending = all(a < b for a, b in pairwise((0.0, *self.levels)))
+        require(len(self.levels) > 0 and ascending, f"MinMSE(levels={self.levels}) must ascend from above 0")
 
     def fit(self, histogram: Histogram, bound: float | None, index: int, ceiling: float = 1.0) -> Tensor:
         found = []
@@ -83,10 +90,21 @@ class MinMSE:
             bins = counts.nonzero()[:, 0]
             values, weights = middles(bins).minimum(maximum.clamp(min=0)), counts[bins].double()
             tops = maximum.clamp(min=0) * torch.linspace(0.02, 1, 64, dtype=torch.float64)[:, None]
-            rounded = torch.floor(values * self.levels / tops.clamp(min=1e-30) + 0.5).clamp(0, self.levels)
-            errors = ((rounded * tops / self.levels - values).square() * weights).sum(1)
+            errors = ((self._rounded(values, tops) - values).square() * weights).sum(1)
             found.append(tops[errors.argmin(), 0])
         return _alive(torch.stack(found)) / ceiling
+
+    def _rounded(self, values: Tensor, tops: Tensor) -> Tensor:
+        """Each value to the nearest of its levels up to each top, `[tops, values]`."""
+        if not isinstance(self.levels, tuple):
+            return (
+                torch.floor(values * self.levels / tops.clamp(min=1e-30) + 0.5).clamp(0, self.levels)
+                * tops
+                / self.levels
+            )
+        parts = torch.tensor((0.0, *self.levels), dtype=torch.float64) / self.levels[-1]
+        reached = torch.bucketize(values / tops.clamp(min=1e-30), (parts[1:] + parts[:-1]) / 2, right=True)
+        return parts[reached] * tops
 
 
 @spec(kw_only=False)

@@ -4,14 +4,14 @@
     python -m rheobase.recipes.cifar_low_latency --table docs/low-latency.md
 
 Data, weights and calibration as in `cifar_conversion`: 512 unlabelled training images, all 10,000 test images. Each
-pair of letters and steps is a conversion of its own by `methods.best(steps, letters)`, and by `fitted`, `distilled` and
-`radix`. Results that exist are kept.
+pair of letters and steps is a conversion of its own by `methods.best(steps, letters)`, and by `fitted`, `distilled`,
+`minifloat` and `radix`. Results that exist are kept.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -19,11 +19,18 @@ from .. import methods
 from ..data import batches, cifar10
 from ..evaluate import Curve
 from ..files import read_json
+from ..method import Method
 from .cifar_conversion import NETS, network
 from .comparison import converted, insert, parser, program, rounded, slug
 
 LETTERS, STEPS = (1, 3, 15), (1, 2, 4, 8)
-METHODS = {"best": methods.best, "fitted": methods.fitted, "distilled": methods.distilled, "radix": methods.radix}
+METHODS: dict[str, Callable[[int, int], Method]] = {
+    "best": methods.best,
+    "fitted": methods.fitted,
+    "distilled": methods.distilled,
+    "minifloat": lambda steps, letters: methods.minifloat(steps, 2, (letters + 1).bit_length() - 3),
+    "radix": methods.radix,
+}
 LEVELS = tuple(sorted({k * t for k in LETTERS for t in STEPS}))
 
 
@@ -34,8 +41,11 @@ def label(method: str, letters: int, steps: int) -> str:
 def counts(kind: str, letters: int, steps: int) -> bool:
     """Whether the method is one of its own for this budget.
 
-    One digit is a letter of `fitted`, and 8 digits of 15 letters have more levels than float32 tells apart.
+    One digit is a letter of `fitted`, and 8 digits of 15 letters have more levels than float32 tells apart. Two bits of
+    exponent have at least three letters, and from two steps on letters of both signs, as many again.
     """
+    if kind == "minifloat":
+        return letters >= 3 and steps == 1
     return kind != "radix" or (steps > 1 and (letters + 1) ** steps <= 2**24)
 
 
