@@ -19,6 +19,7 @@ evidence: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_conversion
 	.venv/bin/python -m rheobase.recipes.cifar_low_latency
 	.venv/bin/python -m rheobase.recipes.early_exit
+	.venv/bin/python -m rheobase.recipes.cifar_precision
 	.venv/bin/python -m rheobase.recipes.speech_commands
 	.venv/bin/python -m rheobase.recipes.imdb_sentiment
 	.venv/bin/python -m rheobase.recipes.efficientnet_lite
@@ -37,6 +38,7 @@ readme: .venv/ready
 	.venv/bin/python -m rheobase.recipes.cifar_conversion --table README.md
 	.venv/bin/python -m rheobase.recipes.cifar_low_latency --table docs/low-latency.md
 	.venv/bin/python -m rheobase.recipes.early_exit --table docs/low-latency.md
+	.venv/bin/python -m rheobase.recipes.cifar_precision --table docs/engine.md
 	.venv/bin/python benchmarks/accuracy.py --table docs/low-latency.md
 	.venv/bin/python -m rheobase.recipes.speech_commands --table docs/tasks.md
 	.venv/bin/python -m rheobase.recipes.imdb_sentiment --table docs/tasks.md

@@ -191,6 +191,34 @@ def test_a_run_may_move_between_both_networks(name):
     assert all(torch.equal(end.memory[name].v, v) for name, v in kept.items())
 
 
+def test_a_piece_takes_the_memory_of_the_one_before_layer_by_layer():
+    """Twelve layers alike: two of one length need little more than one, and not the potentials of all layers again."""
+    torch.manual_seed(0)
+    layers = [layer for i in range(12) for layer in (nn.Conv2d(16 if i else 3, 16, 3, padding=1), nn.ReLU())]
+    ann, x = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * 256, 4)).eval(), torch.randn(8, 3, 16, 16)
+    snn, _ = rb.convert(ann, rb.methods.opi(), [x])
+    potentials = 8 * 16 * 256 * 4
+    most = {}
+    for steps in (2, 4):
+        fast = rb.compile(snn, x, precision="int8")
+        for _ in fast.present(x, steps, chunk=2):
+            pass
+        most[steps] = fast._room._most
+    assert most[2] >= 12 * potentials  # all that must be kept
+    assert most[4] - most[2] < 4 * potentials
+
+
+@pytest.mark.parametrize("name", ["compiled", "network"])
+def test_a_state_that_somebody_has_is_not_taken_away(name):
+    snn, x = converted("residual", rb.methods.best(4, 3))
+    net = rb.compile(snn, x) if name == "compiled" else snn
+    _, state = net(rb.constant(x, 2))
+    one, left = net(rb.constant(x, 2), state)
+    two, again = net(rb.constant(x, 2), state)
+    assert torch.equal(one, two)
+    same_state(left, again)
+
+
 def test_input_that_changes_in_time():
     net, x = converted("pools", METHODS["ternary"])
     fast, xs = rb.compile(net, x), torch.randn(4, 3, *SHAPE)

@@ -184,6 +184,26 @@ def test_few_steps_are_as_accurate_as_was_asked(net, letters):
 
 
 @pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "evidence/precision").glob("*/*.json")), ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
+def test_whole_weights_cost_at_most_a_third_of_a_point(path):
+    found = json.loads(path.read_text())
+    assert found["samples"] == 10000
+    assert found["accuracy"]["fp32"][-1] - found["accuracy"]["int8"][-1] <= 0.003
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet56"])
+def test_every_row_is_above_the_best_of_spikingjelly_at_the_same_steps(name):
+    found = json.loads((REPOSITORY / f"evidence/beside/{name}.json").read_text())
+    assert found["samples"] == 10000
+    theirs = [row for label, row in found["accuracy"].items() if label.startswith("spikingjelly")]
+    best = [max(at) for at in zip(*theirs, strict=True)]
+    for label, row in found["accuracy"].items():
+        if label.startswith("rheobase"):
+            assert all(ours > other for ours, other in zip(row, best, strict=True))
+
+
+@pytest.mark.parametrize(
     "path", sorted((REPOSITORY / "evidence/low-latency").glob("*/exit-*.json")), ids=lambda p: p.stem
 )
 def test_exits_are_of_all_test_images_and_keep_the_accuracy(path):

@@ -63,12 +63,32 @@ def test_every_candidate_of_the_space_is_a_method_and_survives_json(family, scal
         method = candidate.method
         levels = getattr(method.scale, "levels", None)
         top = method.alphabet.ceiling / method.alphabet.unit
-        assert levels in (None, 4 * top)
+        many = (top + 1) ** 4 - 1 if family == "radix" else 4 * top
+        assert levels in (None, many)
+        assert type(method.scale) is type(SCALES[scale](1)) or many > 255
+
+
+def test_more_digits_than_numbers_tell_apart_are_a_trial_that_failed():
+    with pytest.raises(rb.SpecError, match="float32"):
+        _ = rb.Candidate(family="radix", steps=8, letters=15).method
+    ann, calibration, loader = data()
+    choice = rb.search(ann, calibration, loader, steps=25, letters=1, binary=True, pipelined=True, trials=3)
+    fates = {t.candidate.steps: t.fate for t in choice.trials if t.candidate.family == "radix"}
+    assert all(("float32" in fate) == (steps > 24) for steps, fate in fates.items()), fates
+
+
+def test_two_binary_digits_lose_less_than_two_binary_spikes():
+    """Four levels instead of three, and the search tries both by itself."""
+    ann, calibration, loader = data()
+    choice = rb.search(ann, calibration, loader, max_drop=0.5, steps=2, binary=True, pipelined=True, trials=8)
+    two = [trial for trial in choice.trials if trial.candidate.steps == 2 and trial.fate == "complete"]
+    digits = [trial.drop for trial in two if trial.candidate.family == "radix"]
+    assert min(digits) < min(trial.drop for trial in two if trial.candidate.family != "radix")
 
 
 def test_the_space_keeps_to_the_goal():
     assert space(4, 15, binary=True)["family"] == ["rate"]
-    assert space(4, 15, binary=True, pipelined=True)["family"] == ["rate", "wait"]
+    assert space(4, 15, binary=True, pipelined=True)["family"] == ["rate", "wait", "radix"]
     assert space(4, 15, binary=True)["letters"] == [1]
     assert max(map(int, space(5, 7)["steps"])) == 5
     assert max(map(int, space(5, 7)["letters"])) == 7

@@ -14,20 +14,24 @@ from .link import Differential
 from .method import Method
 from .scale import Balance, Fitted, GaussianMSE, MinMSE, Percentile, Scale
 from .spec import nearest, require, spec
+from .threshold import Radix
 
 LETTERS = (1, 3, 7, 15)
 """How many letters above 0 a candidate may have: whole numbers of bits, so that a message is full."""
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
-FAMILIES: dict[str, Callable[[int], Method]] = {
-    "rate": lambda k: Method(initial=Half(), alphabet=sent(k)),
-    "signed": lambda k: Method(initial=Half(), alphabet=signed(k, floor=True), gate=SentCharge()),
-    "differential": lambda k: Method(initial=Half(), alphabet=signed(k), gate=SentCharge(), link=Differential()),
-    "power": lambda k: _power(k),
-    "power differential": lambda k: replace(_power(k), link=Differential()),
-    "wait": lambda k: Method(initial=Half(), alphabet=sent(k), gate=Wait()),
+FAMILIES: dict[str, Callable[[int, int], Method]] = {
+    "rate": lambda t, k: Method(initial=Half(), alphabet=sent(k)),
+    "signed": lambda t, k: Method(initial=Half(), alphabet=signed(k, floor=True), gate=SentCharge()),
+    "differential": lambda t, k: Method(initial=Half(), alphabet=signed(k), gate=SentCharge(), link=Differential()),
+    "power": lambda t, k: _power(k),
+    "power differential": lambda t, k: replace(_power(k), link=Differential()),
+    "wait": lambda t, k: Method(initial=Half(), alphabet=sent(k), gate=Wait()),
+    "radix": lambda t, k: Method(initial=Half(), threshold=Radix(steps=t, base=k + 1), alphabet=sent(k), gate=Wait()),
 }
-"""What each family is for a number of letters, without scale and correction."""
+"""What each family is for a number of steps and letters, without scale and correction."""
+WAITING = ("wait", "radix")
+"""Those that need all of their input."""
 
 SCALES: dict[str, Callable[[int], Scale]] = {
     "fitted": lambda levels: Fitted(levels),
@@ -54,7 +58,7 @@ class Candidate:
     """One point of the search, and the method it stands for: `Candidate(family="signed", steps=4, letters=3).method`.
 
     family, scale, correction: names in `FAMILIES`, `SCALES`, `CORRECTIONS`. The scale is fitted for steps * letters
-    levels.
+    levels, of digits for (letters + 1)^steps - 1; for more than 255 of them it is "mse" where it would go through all.
     """
 
     family: str = "signed"
@@ -71,16 +75,25 @@ class Candidate:
 
     @property
     def method(self) -> Method:
-        """The method. A neuron that waits has no steps to correct one by one, so its correction is per channel."""
-        base = FAMILIES[self.family](self.letters)
-        levels = self.steps * round(base.alphabet.ceiling / base.alphabet.unit)
+        """The method. A neuron that waits has no steps to correct one by one, so its correction is per channel.
+
+        SpecError for more digits than float32 tells apart.
+        """
+        base = FAMILIES[self.family](self.steps, self.letters)
+        digits = base.threshold if isinstance(base.threshold, Radix) else None
+        levels = digits.levels if digits else self.steps * round(base.alphabet.ceiling / base.alphabet.unit)
+        scale = "mse" if levels > 255 and digits and self.scale in ("fitted", "gaussian") else self.scale
         waits = isinstance(base.gate, Wait) and self.correction == "step"
         correction = CORRECTIONS["channel" if waits else self.correction](self.steps)
-        initial = Matched() if self.scale == "fitted" else base.initial
-        return replace(base, scale=SCALES[self.scale](levels), initial=initial, correction=correction)
+        initial = Matched() if scale == "fitted" else base.initial
+        return replace(base, scale=SCALES[scale](levels), initial=initial, correction=correction)
 
     def __str__(self) -> str:
-        letters = {"rate": "binary", "wait": "binary"}.get(self.family, "ternary") if self.letters == 1 else ""
+        letters = (
+            {"rate": "binary", "wait": "binary", "radix": "binary"}.get(self.family, "ternary")
+            if self.letters == 1
+            else ""
+        )
         kind = letters or f"up to {self.letters}"
         return f"{self.family}, {kind}, T = {self.steps}, {self.scale}, {self.correction} bias"
 
@@ -92,9 +105,9 @@ def space(steps: int, letters: int, *, binary: bool = False, pipelined: bool = F
     """
     require(steps >= 1, f"steps={steps} allows no step")
     require(letters >= 1, f"letters={letters} allows no letter")
-    families = [name for name in FAMILIES if pipelined or name != "wait"]
+    families = [name for name in FAMILIES if pipelined or name not in WAITING]
     if binary:
-        letters, families = 1, [name for name in families if name in ("rate", "wait")]
+        letters, families = 1, [name for name in families if name in ("rate", *WAITING)]
     if letters < 3:
         families = [name for name in families if "power" not in name]
     found: dict[str, Sequence[int | str]] = {

@@ -22,7 +22,7 @@ from .spec import nearest
 from .spelling import spellings
 from .spiking import folded
 from .stages import Drive, Run, Stage, Step, Values
-from .state import State, Visit, constant
+from .state import State, Visit, constant, spent
 
 PRECISIONS = ("int8", "bf16", "fp32")
 
@@ -58,7 +58,7 @@ class CompiledNet(nn.Module):
 
     present = SpikingNet.present
     """Constant coding in pieces, by this network's own run."""
-    piece = 16_000_000
+    piece = 4_500_000
     """Numbers of the largest layer in a piece: they are bytes, and each piece reads all weights again."""
 
     def __init__(self, net: SpikingNet, steps: tuple[Step, ...], rates: Mapping[str, float]) -> None:
@@ -74,36 +74,46 @@ class CompiledNet(nn.Module):
     def forward(self, xs: Any, state: State | None = None) -> tuple[Any, State]:
         return self.run(xs, state)
 
-    @torch.no_grad()
     def run(
         self, xs: Any, state: State | None = None, visit: Callable[[Visit], None] | None = None
     ) -> tuple[Any, State]:
         """The same as a call; `visit` sees every node with its inputs and output, drives of a stage as shapes only."""
+        return self.going_on(xs, [state], visit)
+
+    @torch.no_grad()
+    def going_on(self, xs: Any, held: list[State | None], visit: Callable[[Visit], None] | None) -> tuple[Any, State]:
+        """As `SpikingNet.going_on`."""
         if asked() not in ("", "cpu"):
             raise KernelError(
                 f"the kernel {asked()!r} was asked for, and a compiled network has its own",
                 instead="fast.net, the network that it computes",
             )
-        inputs, state = self.net.begun(xs, state)
-        on = self._run(inputs, state, visit)
+        inputs, state = self.net.begun(xs, held.pop())
+        state, memory = spent(state)
+        on = self._run(inputs, state.t if state else 0, memory, visit)
         for step, done in zip(self.steps, self._spent, strict=True):
             step.run(on)
             for name in done:
                 on.values.drop(name)
         return self.net.readout(each(on.values.real, self.net.output), state, on.memory)
 
-    def _run(self, inputs: Mapping[str, Tensor], state: State | None, visit: Callable[[Visit], None] | None) -> Run:
+    def _run(
+        self,
+        inputs: Mapping[str, Tensor],
+        t: int = 0,
+        before: dict[str, Any] | None = None,
+        visit: Callable[[Visit], None] | None = None,
+    ) -> Run:
         values = Values(self._shapes, self._spelled)
         for name, xs in inputs.items():
             values.put(name, xs)
         steps, samples = next(iter(inputs.values())).shape[:2]
-        t, before = (state.t, state.memory) if state else (0, {})
-        return Run(self.net, values, t, steps, samples, before, {}, visit, self._room)
+        return Run(self.net, values, t, steps, samples, before or {}, {}, visit, self._room)
 
     def tuned(self, example: Any, steps: int) -> CompiledNet:
         """The same with, for every drive, the kernel that is fastest on `example` `[N, ...]`."""
         xs = each(lambda part: constant(part, steps * self.net.block), example)
-        on = self._run(named(xs, list(self.net.inputs)), None, None)
+        on = self._run(named(xs, list(self.net.inputs)))
         found = []
         for step, done in zip(self.steps, self._spent, strict=True):
             found.append(_fastest(step, on) if isinstance(step, Stage) else step)

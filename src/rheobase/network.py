@@ -16,7 +16,7 @@ from .inputs import count, each, named, tensors
 from .link import Rate
 from .membrane import Membrane, Tensors
 from .neuron import Emission, Neuron, init
-from .state import State, Visit, constant, means
+from .state import State, Visit, constant, means, spent
 from .threshold import Radix
 
 EXPONENTS = {"theta0_exponent": "theta0", "v0_exponent": "v0"}
@@ -73,12 +73,16 @@ class SpikingNet(nn.Module):
         self, xs: Any, state: State | None = None, visit: Callable[[Visit], None] | None = None
     ) -> tuple[Any, State]:
         """The same as a call; `visit` sees every node with its inputs and output."""
-        values, state = self.begun(xs, state)
+        return self.going_on(xs, [state], visit)
+
+    def going_on(self, xs: Any, held: list[State | None], visit: Callable[[Visit], None] | None) -> tuple[Any, State]:
+        """A run from the state in `held`, which is taken out: if nothing else has it, its memory goes as it is used."""
+        values, state = self.begun(xs, held.pop())
+        state, old = spent(state)
         memory: dict[str, Any] = {}
         for node, done in zip(self.graph_nodes, self._spent, strict=True):
             inputs = [values[name] for name in node.inputs]
-            before = state.memory[node.name] if state and node.name in state.memory else None
-            ys, after, emission = self.node(node, inputs, before)
+            ys, after, emission = self.node(node, inputs, old.pop(node.name, None))
             if isinstance(node.op, STATEFUL):
                 memory[node.name] = after
             values[node.name] = ys
@@ -179,10 +183,12 @@ class SpikingNet(nn.Module):
             chunk = math.ceil(steps / max(1, math.ceil(steps / most)))
         chunk = max(1, chunk // self.block) * self.block
         xs = each(lambda part: constant(part, steps), x)
-        state = self.rehearsed(xs, rehearsing) if self.rehearsal else None
+        held = [self.rehearsed(xs, rehearsing) if self.rehearsal else None]
         for start in range(0, steps, chunk):
             stop = start + chunk
-            ys, state = self.run(each(lambda part, a=start, b=stop: part[a:b], xs), state, visit)
+            ys, after = self.going_on(each(lambda part, a=start, b=stop: part[a:b], xs), held, visit)
+            held.append(after)
+            del after
             yield ys
 
     @property

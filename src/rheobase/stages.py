@@ -62,14 +62,14 @@ class Values:
 
 
 class Run(NamedTuple):
-    """A run of a network over T steps: what was sent, the memory before it and so far, who looks on, room for it."""
+    """A run of a network over T steps: what was sent, memory before it, taken out, and so far, who looks on, room."""
 
     net: SpikingNet
     values: Values
     start: int
     steps: int
     samples: int
-    before: Mapping[str, Any]
+    before: dict[str, Any]
     memory: dict[str, Any]
     visit: Callable[[Visit], None] | None
     room: Room
@@ -89,7 +89,7 @@ class Reference:
     def run(self, on: Run) -> None:
         """The node over all steps."""
         inputs = [on.values.real(name) for name in self.node.inputs]
-        ys, memory, emission = on.net.node(self.node, inputs, on.before.get(self.node.name))
+        ys, memory, emission = on.net.node(self.node, inputs, on.before.pop(self.node.name, None))
         on.values.put(self.node.name, ys)
         if isinstance(self.node.op, STATEFUL):
             on.memory[self.node.name] = memory
@@ -174,7 +174,11 @@ class Stage:
 
     def run(self, on: Run) -> None:
         """The letters of all steps."""
-        neuron, tensors, before = self.node.op.neuron, on.net.tensors(self.node.name), on.before.get(self.node.name)
+        neuron, tensors, before = (
+            self.node.op.neuron,
+            on.net.tensors(self.node.name),
+            on.before.pop(self.node.name, None),
+        )
         letters, on.memory[self.node.name] = self.letters(on, tensors, before)
         on.values.put(self.node.name, letters)
         if on.visit:

@@ -17,7 +17,7 @@ FIRST = [
     Candidate(family=family, letters=letters, correction=correction)
     for family, letters, correction in (
         ("signed", 3, "step"), ("signed", 15, "step"), ("rate", 3, "step"), ("rate", 1, "step"), ("power", 15, "none"),
-        ("wait", 1, "channel"),
+        ("wait", 1, "channel"), ("radix", 1, "channel"),
     )
 ]  # fmt: skip
 """Proposed first, each at the most steps allowed, as far as the space holds them."""
