@@ -192,6 +192,13 @@ def test_whole_weights_cost_at_most_a_third_of_a_point(path):
     assert found["accuracy"]["fp32"][-1] - found["accuracy"]["int8"][-1] <= 0.003
 
 
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "evidence/speed/memory").glob("*.json")), ids=lambda p: p.stem)
+def test_a_compiled_run_takes_at_most_a_tenth_of_the_memory_of_spikingjelly(path):
+    peaks = {name: peak["median"] for name, peak in json.loads(path.read_text())["peak_mib"].items()}
+    for precision in ("int8", "fp32"):
+        assert peaks[f"rheobase, compiled {precision}"] <= peaks["spikingjelly, multi-step"] / 10
+
+
 @pytest.mark.parametrize("name", ["resnet20", "resnet56"])
 def test_every_row_is_above_the_best_of_spikingjelly_at_the_same_steps(name):
     found = json.loads((REPOSITORY / f"evidence/beside/{name}.json").read_text())

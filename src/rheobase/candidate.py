@@ -89,11 +89,8 @@ class Candidate:
         return replace(base, scale=SCALES[scale](levels), initial=initial, correction=correction)
 
     def __str__(self) -> str:
-        letters = (
-            {"rate": "binary", "wait": "binary", "radix": "binary"}.get(self.family, "ternary")
-            if self.letters == 1
-            else ""
-        )
+        one_sign = self.family in ("rate", *WAITING)
+        letters = ("binary" if one_sign else "ternary") if self.letters == 1 else ""
         kind = letters or f"up to {self.letters}"
         return f"{self.family}, {kind}, T = {self.steps}, {self.scale}, {self.correction} bias"
 

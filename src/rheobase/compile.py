@@ -22,7 +22,7 @@ from .spec import nearest
 from .spelling import spellings
 from .spiking import folded
 from .stages import Drive, Run, Stage, Step, Values
-from .state import State, Visit, constant, spent
+from .state import State, Visit, constant, taken_apart
 
 PRECISIONS = ("int8", "bf16", "fp32")
 
@@ -89,7 +89,7 @@ class CompiledNet(nn.Module):
                 instead="fast.net, the network that it computes",
             )
         inputs, state = self.net.begun(xs, held.pop())
-        state, memory = spent(state)
+        state, memory = taken_apart(state)
         on = self._run(inputs, state.t if state else 0, memory, visit)
         for step, done in zip(self.steps, self._spent, strict=True):
             step.run(on)

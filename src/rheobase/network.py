@@ -16,7 +16,7 @@ from .inputs import count, each, named, tensors
 from .link import Rate
 from .membrane import Membrane, Tensors
 from .neuron import Emission, Neuron, init
-from .state import State, Visit, constant, means, spent
+from .state import State, Visit, constant, means, taken_apart
 from .threshold import Radix
 
 EXPONENTS = {"theta0_exponent": "theta0", "v0_exponent": "v0"}
@@ -78,7 +78,7 @@ class SpikingNet(nn.Module):
     def going_on(self, xs: Any, held: list[State | None], visit: Callable[[Visit], None] | None) -> tuple[Any, State]:
         """A run from the state in `held`, which is taken out: if nothing else has it, its memory goes as it is used."""
         values, state = self.begun(xs, held.pop())
-        state, old = spent(state)
+        state, old = taken_apart(state)
         memory: dict[str, Any] = {}
         for node, done in zip(self.graph_nodes, self._spent, strict=True):
             inputs = [values[name] for name in node.inputs]

@@ -24,7 +24,7 @@ class State(NamedTuple):
         return State(self.t, _of(self.memory, samples), _of(self.total, samples))
 
 
-def spent(state: State | None) -> tuple[State | None, dict[str, Any]]:
+def taken_apart(state: State | None) -> tuple[State | None, dict[str, Any]]:
     """A state without its memory, and the memory, to be taken out node by node."""
     return (None, {}) if state is None else (state._replace(memory={}), dict(state.memory))
 
