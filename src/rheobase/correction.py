@@ -37,7 +37,8 @@ class ChannelBias:
 
     Fitted layer after layer, each on inputs that already spike; no weight changes and no label is seen. Behind the last
     corrected step nothing is added, so that long runs still reach the network they came from. It is a shift before the
-    neuron; one behind it would reach the next neurons through their weights as a shift before them, which is theirs.
+    neuron; one behind it would reach the next neurons through their weights as a shift before them, which is theirs
+    (at a border padded with zeros as another one than inside).
     Source: the bias correction of [li2021calibration].
     """
 

@@ -22,6 +22,7 @@ from .. import convert, methods
 from ..data import batches, cifar10
 from ..evaluate import versions
 from ..files import read_json, write_json
+from ..method import Method
 from .cifar_conversion import NETS, network
 from .comparison import insert, parser, program, slug
 
@@ -34,7 +35,7 @@ METHODS = {
 
 
 def measured(
-    ann: nn.Module, method: methods.Method, calibration: list[Tensor], loader: Sequence[tuple[Tensor, Tensor]]
+    ann: nn.Module, method: Method, calibration: list[Tensor], loader: Sequence[tuple[Tensor, Tensor]]
 ) -> dict[str, Any]:
     """Accuracy after every step in each precision, and the share of last answers that are not those of fp32."""
     snn, _ = convert(ann, method, calibration)
