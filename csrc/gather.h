@@ -1,12 +1,13 @@
 // Convolution of letters that are mostly 0, as in `events.h`: each event adds its weights to the outputs that see it,
-// sums in registers while a row is walked from left to right.
+// sums in registers while a row is walked from left to right. Where `flush` events were added up, sums of 16 bits are carried
+// over into 32.
 
-// Events, and where those of each place begin. All are worth 1 where the term is not `weighted`: no values then.
+// Events, and where those of each place begin. All are worth 1 where the term is spelled in ONES: no values then.
 struct Lists {
   Scratch<int32_t> values, weights, first;
 
   void make(const Term& term, int64_t most, int64_t places) {
-    values.reserve(term.weighted ? most + 2 * W : 0), weights.reserve(most + 2 * W), first.reserve(places + 1);
+    values.reserve(term.spelled != ONES ? most + 2 * W : 0), weights.reserve(most + 2 * W), first.reserve(places + 1);
   }
 };
 
@@ -14,7 +15,7 @@ struct Reached {
   int32_t weights, first;  // as `Column`
 };
 
-// The events of one image and step, pixel after pixel; x: the first channel taken.
+// The events of one image and step, pixel after pixel; x: the first channel of the window.
 template <bool WEIGHTED>
 static void decode(const Term& term, const std::vector<Reached>& columns, const int8_t* x, Lists& out) {
   out.make(term, term.height * term.width * term.taken, term.height * term.width);
@@ -42,10 +43,10 @@ static void decode(const Term& term, const std::vector<Reached>& columns, const 
   *first = n;
 }
 
-// For an output row and each input column the events of all kernel rows in one list.
+// For an output row and each input column the events of all kernel rows in one list; an odd one more, whose weights are 0.
 template <bool WEIGHTED>
 static void merge(const Term& term, const Lists& events, int64_t row, Lists& out) {
-  out.make(term, term.kernel_h * term.width * term.taken, term.width);
+  out.make(term, (term.kernel_h * term.taken + 1) * term.width, term.width);
   const int64_t top = row * term.stride_h - term.pad_h, above = std::max<int64_t>(0, -top);
   const int64_t begin = (above + term.dilation_h - 1) / term.dilation_h;
   const int64_t end = std::min(term.kernel_h, (term.height - top + term.dilation_h - 1) / term.dilation_h);
@@ -61,40 +62,64 @@ static void merge(const Term& term, const Lists& events, int64_t row, Lists& out
       }
       n += count;
     }
+    if (term.kind == EVENTS && n & 1) {
+      if constexpr (WEIGHTED) out.values[n] = 0;
+      out.weights[n++] = static_cast<int32_t>(term.nothing);
+    }
   }
   out.first[term.width] = n;
 }
 
 // One output row of one block of a window, from its merged events.
-template <class Number, int MOST, int VECTORS, bool WEIGHTED>
+template <class Number, int MOST, int VECTORS, int SPELLED>
 static void gather(const Term& term, const Stage& stage, const Reached* columns, const Lists& events, int64_t window, int64_t block,
-                   float* y) {
+                   Scratch<int32_t>& carried, float* y) {
   typedef typename Number::Vector V;
-  constexpr int WIDTH = Number::WIDTH;
+  constexpr int WIDTH = Number::WIDTH, OUTPUTS = VECTORS * WIDTH;
   const Block<typename Number::Weight> own(term, stage, window, block);
   const int32_t *values = events.values.data(), *places = events.weights.data(), *first = events.first.data();
   V sum[MOST][VECTORS] = {};
-  int64_t at = std::min(0, columns[0].first), column = 0;
+  int64_t at = std::min(0, columns[0].first), column = 0, left = term.flush;
+  int32_t* wide = nullptr;  // of the output `at`
+  if (first[term.width] >= left) {
+    const int64_t size = (stage.out_w + MOST - at) * OUTPUTS;
+    carried.reserve(size), wide = carried.data();
+    std::fill_n(wide, size, 0);
+  }
   y += at * stage.outputs + own.first;
   for (;; at++, y += stage.outputs) {
     for (; column < term.width && columns[column].first == at; column++)
-      for (int32_t e = first[column]; e < first[column + 1]; e++) {
-        const auto* w = own.weights + places[e];
+      for (int32_t e = first[column]; e < first[column + 1];) {
+        const int32_t end = static_cast<int32_t>(std::min<int64_t>(first[column + 1], e + left));
+        left -= end - e;
+        for (; e < end; e += Number::TOGETHER) {
+          const auto letters = Number::template letters<SPELLED>(values + e);
+          const auto *one = own.weights + places[e], *other = own.weights + places[e + Number::TOGETHER - 1];
+#pragma GCC unroll 16
+          for (int j = 0; j < MOST; j++)
+#pragma GCC unroll 16
+            for (int v = 0; v < VECTORS; v++) {
+              const int from = (j * VECTORS + v) * WIDTH;
+              Number::template add<SPELLED>(sum[j][v], one + from, other + from, letters);
+            }
+        }
+        if (left) continue;
 #pragma GCC unroll 16
         for (int j = 0; j < MOST; j++)
 #pragma GCC unroll 16
-          for (int v = 0; v < VECTORS; v++)
-            Number::template add<WEIGHTED>(sum[j][v], w + (j * VECTORS + v) * WIDTH, WEIGHTED ? values[e] : 1);
+          for (int v = 0; v < VECTORS; v++) Number::carry(sum[j][v], wide + (j * VECTORS + v) * WIDTH);
+        left = term.flush;
       }
     if (at >= 0) {
       if (at >= stage.out_w) return;
 #pragma GCC unroll 16
       for (int v = 0; v < VECTORS; v++) {
         F sums[Number::REALS];
-        Number::reals(sum[0][v], sums);
+        Number::reals(sum[0][v], wide ? wide + v * WIDTH : nullptr, sums);
         write<Number>(y + v * WIDTH, sums, own.scale + v * WIDTH, own.bias + v * WIDTH, own.outputs - v * WIDTH);
       }
     }
+    if (wide) wide += OUTPUTS;
 #pragma GCC unroll 16
     for (int j = 0; j + 1 < MOST; j++)
 #pragma GCC unroll 16
@@ -104,27 +129,29 @@ static void gather(const Term& term, const Stage& stage, const Reached* columns,
   }
 }
 
-typedef void (*Gather)(const Term&, const Stage&, const Reached*, const Lists&, int64_t, int64_t, float*);
+typedef void (*Gather)(const Term&, const Stage&, const Reached*, const Lists&, int64_t, int64_t, Scratch<int32_t>&, float*);
 
 template <class Number, int OUTPUTS, int MOST = 1>
 static Gather gather_of(const Term& term) {
   constexpr int VECTORS = OUTPUTS / Number::WIDTH;
   if constexpr (MOST <= 7) {
     if (term.most != MOST) return gather_of<Number, OUTPUTS, MOST + 1>(term);
-    return term.weighted ? gather<Number, MOST, VECTORS, true> : gather<Number, MOST, VECTORS, false>;
+    if (term.spelled == ONES) return gather<Number, MOST, VECTORS, ONES>;
+    return term.spelled == COUNTS ? gather<Number, MOST, VECTORS, COUNTS> : gather<Number, MOST, VECTORS, SIGNED>;
   }
   return nullptr;
 }
 
 static Gather gather_of(const Term& term) {
   if (term.kind == REAL_EVENTS) return gather_of<Real, 32>(term);
-  return term.block == 32 ? gather_of<Pairs<16>, 32>(term) : gather_of<Pairs<W == 16 ? 32 : 16>, 64>(term);
+  return term.block == 32 ? gather_of<Couples<16>, 32>(term) : gather_of<Couples<W == 16 ? 32 : 16>, 64>(term);
 }
 
 // The events of an image for every window and step, and of the output rows at hand.
 struct Gathered {
   std::vector<Reached> columns;
   std::vector<Lists> pixels, lines;
+  Scratch<int32_t> carried;
 
   void fill(const Term& term, const Stage& stage, const int8_t* x) {
     columns.resize(term.width);
@@ -135,23 +162,23 @@ struct Gathered {
     }
     pixels.resize(term.windows * stage.steps);
     const int64_t image = term.height * term.width * term.channels, between = term.channels / term.windows;
-    const auto list = term.weighted ? decode<true> : decode<false>;
+    const auto list = term.spelled != ONES ? decode<true> : decode<false>;
     for (int64_t window = 0; window < term.windows; window++)
       for (int64_t t = 0; t < stage.steps; t++)
-        list(term, columns, x + t * image + window * between + term.first, pixels[window * stage.steps + t]);
+        list(term, columns, x + t * image + window * between, pixels[window * stage.steps + t]);
   }
 
   // The drives of the output rows from `first` on, as `dense` writes them.
   void drive(const Term& term, const Stage& stage, int64_t first, int64_t rows, float* y) {
     const Gather run = gather_of(term);
-    const auto join = term.weighted ? merge<true> : merge<false>;
+    const auto join = term.spelled != ONES ? merge<true> : merge<false>;
     const int64_t count = stage.steps * rows;
     if (static_cast<int64_t>(lines.size()) < count) lines.resize(count);
     for (int64_t window = 0; window < term.windows; window++) {
       for (int64_t k = 0; k < count; k++) join(term, pixels[window * stage.steps + k / rows], first + k % rows, lines[k]);
       for (int64_t block = 0; block < term.blocks; block++)  // its weights stay in the cache
         for (int64_t k = 0; k < count; k++)
-          run(term, stage, columns.data(), lines[k], window, block, y + k * stage.out_w * stage.outputs);
+          run(term, stage, columns.data(), lines[k], window, block, carried, y + k * stage.out_w * stage.outputs);
     }
   }
 };

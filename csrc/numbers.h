@@ -10,53 +10,110 @@ struct Whole {
   static inline void reals(S sum, F* a) { a[0] = real(half<0>(sum)), a[1] = real(half<1>(sum)); }
 };
 
-// Sums of whole numbers for the events, two outputs to a lane of 16 bits: x = 256 * second + first. One load serves both. Kept
-// are the sum of all x, modulo 2^16, and that of the seconds; they tell that of the firsts. Of each 32 outputs the first 16 are
-// firsts.
-template <int N>
-struct Pairs {
-  typedef int8_t Weight;
-  typedef int16_t Words __attribute__((vector_size(2 * N)));
-  typedef uint16_t Wraps __attribute__((vector_size(2 * N)));
-  struct Vector {
-    Wraps all;
-    Words second;
-  };
-  static constexpr int WIDTH = 2 * N, REALS = WIDTH / W;
+// The letters of a list of events: all 1, none negative, any.
+enum Spelled { ONES, COUNTS, SIGNED };
 
-  // 256 * second + first + 128 is at most 2^15 - 1.
-  static inline Words second(Words x) {
+// w1 * x1 + w2 * x2 of neighbouring bytes, in 16 bits. One factor of the instruction has no sign.
+#if defined(RHEOBASE_AVX512) || defined(RHEOBASE_AVX2)
+// Loaded once: a compiler reads memory again for each use, and loads are what the events wait for.
+template <class Register>
+static inline Register once(Register a) {
+  asm("" : "+v"(a));
+  return a;
+}
+
+template <int SPELLED>
+static inline __m256i products(__m256i weights, __m256i letters) {
+  if constexpr (SPELLED == SIGNED) return _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(letters, weights));
+  return _mm256_maddubs_epi16(letters, weights);
+}
+#endif
 #if defined(RHEOBASE_AVX512)
-    if constexpr (N == 32) return (Words)_mm512_mulhrs_epi16((__m512i)x, _mm512_set1_epi16(128));
+template <int SPELLED>
+static inline __m512i products(__m512i weights, __m512i letters) {
+  if constexpr (SPELLED == SIGNED) {
+    const __m512i turned = _mm512_mask_sub_epi8(letters, _mm512_movepi8_mask(weights), _mm512_setzero_si512(), letters);
+    return _mm512_maddubs_epi16(_mm512_abs_epi8(weights), turned);
+  }
+  return _mm512_maddubs_epi16(letters, weights);
+}
 #endif
-#if defined(RHEOBASE_AVX2) || defined(RHEOBASE_AVX512)
-    if constexpr (N == 16) return (Words)_mm256_mulhrs_epi16((__m256i)x, _mm256_set1_epi16(128));
-#endif
-    return (x + int16_t{128}) >> 8;
+
+// Sums of whole numbers for the events, which are taken in couples: the weights of both side by side, times their letters. A
+// vector is 2 N outputs. The weights of 32 of them lie in the order 0-7, 16-23, 8-15, 24-31, which interleaving puts right.
+template <int N>
+struct Couples {
+  typedef int8_t Weight;
+  typedef int8_t Bytes __attribute__((vector_size(2 * N)));
+  typedef int16_t Words __attribute__((vector_size(2 * N)));
+  typedef int16_t Letters __attribute__((vector_size(2 * N)));  // two bytes, again and again
+  struct Vector {
+    Words lower, upper;
+  };
+  static constexpr int TOGETHER = 2, WIDTH = 2 * N, REALS = WIDTH / W;
+
+  template <int SPELLED>
+  static inline Letters letters(const int32_t* values) {
+    if constexpr (SPELLED == ONES) return Letters{} + int16_t{0x0101};
+    else return Letters{} + static_cast<int16_t>((values[0] & 255) | values[1] << 8);
   }
 
-  template <bool WEIGHTED>
-  static inline void add(Vector& sum, const int8_t* weights, int32_t value) {
-    Words x;
-    memcpy(&x, weights, sizeof(x));
-    const Words own = second(x), times = Words{} + static_cast<int16_t>(value);
-    sum.all += WEIGHTED ? (Wraps)x * (Wraps)times : (Wraps)x;
-    sum.second += WEIGHTED ? own * times : own;
+  template <int SPELLED>
+  static inline void add(Vector& sum, const int8_t* first, const int8_t* second, Letters letters) {
+#if defined(RHEOBASE_AVX512)
+    if constexpr (N == 32) {
+      const __m512i a = once(_mm512_loadu_si512(first)), b = once(_mm512_loadu_si512(second));
+      sum.lower += (Words)products<SPELLED>(_mm512_unpacklo_epi8(a, b), (__m512i)letters);
+      sum.upper += (Words)products<SPELLED>(_mm512_unpackhi_epi8(a, b), (__m512i)letters);
+      return;
+    }
+#endif
+#if defined(RHEOBASE_AVX512) || defined(RHEOBASE_AVX2)
+    if constexpr (N == 16) {
+      const __m256i a = once(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(first)));
+      const __m256i b = once(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(second)));
+      sum.lower += (Words)products<SPELLED>(_mm256_unpacklo_epi8(a, b), (__m256i)letters);
+      sum.upper += (Words)products<SPELLED>(_mm256_unpackhi_epi8(a, b), (__m256i)letters);
+      return;
+    }
+#endif
+    int8_t both[2];
+    memcpy(both, &letters, 2);
+    for (int k = 0; k < N; k++) {
+      const int at = 16 * (k / 8) + k % 8;
+      sum.lower[k] = static_cast<int16_t>(sum.lower[k] + both[0] * first[at] + both[1] * second[at]);
+      sum.upper[k] = static_cast<int16_t>(sum.upper[k] + both[0] * first[at + 8] + both[1] * second[at + 8]);
+    }
   }
 
-  static inline void reals(const Vector& sum, F* a) {
+  // The sums in 32 bits, in the order of the outputs.
+  static inline void whole(const Vector& sum, I* a) {
     typedef int16_t Some __attribute__((vector_size(2 * W)));
-    const Words first = (Words)(sum.all - ((Wraps)sum.second << 8));
     int16_t held[WIDTH];
     for (int k = 0; k < N; k += 16) {
-      memcpy(held + 2 * k, reinterpret_cast<const int16_t*>(&first) + k, 32);
-      memcpy(held + 2 * k + 16, reinterpret_cast<const int16_t*>(&sum.second) + k, 32);
+      memcpy(held + 2 * k, reinterpret_cast<const int16_t*>(&sum.lower) + k, 32);
+      memcpy(held + 2 * k + 16, reinterpret_cast<const int16_t*>(&sum.upper) + k, 32);
     }
     for (int k = 0; k < REALS; k++) {
       Some some;
       memcpy(&some, held + k * W, sizeof(some));
-      a[k] = __builtin_convertvector(some, F);
+      a[k] = __builtin_convertvector(some, I);
     }
+  }
+
+  // Takes the sums over into `wide` before 16 bits are too few.
+  static inline void carry(Vector& sum, int32_t* wide) {
+    I more[REALS];
+    whole(sum, more);
+    for (int k = 0; k < REALS; k++) store(wide + k * W, load(wide + k * W) + more[k]);
+    sum = Vector{};
+  }
+
+  // As real numbers; wide: what was carried, or null.
+  static inline void reals(const Vector& sum, const int32_t* wide, F* a) {
+    I all[REALS];
+    whole(sum, all);
+    for (int k = 0; k < REALS; k++) a[k] = real(wide ? all[k] + load(wide + k * W) : all[k]);
   }
 };
 
@@ -66,11 +123,22 @@ struct Real {
   static constexpr int REALS = 1, WIDTH = W;
   static inline F weights(const float* w) { return load(w); }
   static inline F letters(const int8_t* x) { return real(widened(x)); }
-  template <bool WEIGHTED>
-  static inline void add(F& sum, const float* weights, int32_t value) {
-    sum += WEIGHTED ? load(weights) * all(static_cast<float>(value)) : load(weights);
-  }
   static inline void reals(F sum, F* a) { a[0] = sum; }
+
+  // Of the events, one by one.
+  typedef F Letters;
+  static constexpr int TOGETHER = 1;
+  template <int SPELLED>
+  static inline F letters(const int32_t* values) {
+    if constexpr (SPELLED == ONES) return F{};
+    else return all(static_cast<float>(values[0]));
+  }
+  template <int SPELLED>
+  static inline void add(F& sum, const float* weights, const float*, F letters) {
+    sum += SPELLED == ONES ? load(weights) : load(weights) * letters;
+  }
+  static inline void carry(F&, int32_t*) {}
+  static inline void reals(F sum, const int32_t*, F* a) { a[0] = sum; }
 };
 
 // y = scale * sums + bias, for the first n of WIDTH outputs.

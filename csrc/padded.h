@@ -14,7 +14,7 @@ struct Padded {
     uint8_t* to = held.data();
     const auto rest = [&](int64_t bytes) { memset(to, zero, bytes), to += bytes; };
     for (int64_t own = 0; own < term.windows; own++) {
-      const int8_t* from = x + own * (term.channels / term.windows) + term.first;
+      const int8_t* from = x + own * (term.channels / term.windows);
       for (int64_t t = 0; t < stage.steps; t++) {
         rest(term.pad_h * row);
         for (int64_t h = 0; h < term.height; h++, from += term.width * term.channels) {

@@ -16,17 +16,16 @@ using torch::stable::Tensor;
 
 namespace {
 
-constexpr int64_t NUMBERS = 22;  // of a term, in the order of its members
+constexpr int64_t NUMBERS = 21;  // of a term, in the order of its members
 
 // The terms by their numbers, with the tensors that each has four of: what it reads, weights, scale, bias.
 Term term(const int64_t* numbers, const Tensor* tensors) {
   Term a{};
   a.kind = static_cast<int>(numbers[0]);
-  int64_t* const members[] = {&a.height,   &a.width,    &a.channels, &a.windows, &a.first, &a.taken,      &a.kernel_h,
-                              &a.kernel_w, &a.stride_h, &a.stride_w, &a.pad_h,   &a.pad_w, &a.dilation_h, &a.dilation_w,
-                              &a.block,    &a.flush,    &a.zero,     &a.shift};
+  int64_t* const members[] = {&a.height,   &a.width, &a.channels, &a.windows,    &a.taken,      &a.kernel_h, &a.kernel_w,
+                              &a.stride_h, &a.stride_w, &a.pad_h, &a.pad_w,      &a.dilation_h, &a.dilation_w,
+                              &a.block,    &a.flush, &a.zero,     &a.shift,      &a.spelled,    &a.image_step, &a.time_step};
   for (int64_t* member : members) *member = *++numbers;
-  a.weighted = *++numbers != 0, a.image_step = *++numbers, a.time_step = *++numbers;
   if (a.kind == CURRENT) a.current = static_cast<const float*>(tensors[0].const_data_ptr());
   else a.x = static_cast<const int8_t*>(tensors[0].const_data_ptr());
   a.weights = tensors[1].const_data_ptr();
@@ -43,7 +42,7 @@ void steps(Term& a, int64_t outputs) {
   } else if (a.kind == EVENTS || a.kind == REAL_EVENTS) {
     a.most = (a.kernel_w + a.stride_w - 1) / a.stride_w;
     a.phase_step = a.taken * a.most * a.block, a.kernel_step = a.stride_w * a.phase_step;
-    a.block_step = a.kernel_h * a.kernel_step;
+    a.nothing = a.kernel_h * a.kernel_step, a.block_step = a.nothing + a.most * a.block;
   } else {
     a.block_step = a.kernel_h * a.kernel_w * a.block;
   }

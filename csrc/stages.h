@@ -12,9 +12,9 @@ enum Kind { DENSE, EVENTS, REAL_EVENTS, DEPTHWISE, REAL_DEPTHWISE, IDENTITY, CUR
 // channels, and of these only [first, first + taken). The outputs of a window are computed in blocks, `block` at a time;
 // weights, scales and biases are filled up to whole blocks. DENSE has weights int8 [window][block][kernel_h][group of 4]
 // [16 outputs][4]: a group is 4 letters of the kernel_w * taken ones of a kernel row, the last filled up with 0. EVENTS has
-// int8, REAL_EVENTS floats (with scales of 1), packed as in `EventConv`: [window][block][kernel_h][phase][taken][most]
-// [outputs]; those of 8 bits in pairs, see `Pairs`. DEPTHWISE has int8 and REAL_DEPTHWISE floats [block][kernel_h][kernel_w][outputs], one channel for each output.
-// What lies beyond the map, as far as the kernel reaches, is 0. IDENTITY passes the letters on, scaled: channel o of place
+// int8, in the order of `Couples`, REAL_EVENTS floats (with scales of 1), packed as in `EventConv`: [window][block][kernel_h]
+// [phase][taken][most][outputs], and behind each block [most][outputs] zeros. DEPTHWISE has int8 and REAL_DEPTHWISE floats
+// [block][kernel_h][kernel_w][outputs], one channel for each output. What lies beyond the map, as far as the kernel reaches, is 0. IDENTITY passes the letters on, scaled: channel o of place
 // (h, w) hears channel o - shift of place (h, w) * stride. CURRENT is given as it is, floats [images, steps, ...] with
 // strides of their own.
 struct Term {
@@ -23,14 +23,14 @@ struct Term {
   const float* current;
   const void* weights;
   const float *scale, *bias;  // one for each output
-  int64_t height, width, channels, windows, first, taken;
+  int64_t height, width, channels, windows, taken;
   int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-  int64_t block, flush, zero, shift;  // flush: groups, or kernel places, until sums of 16 bits are taken; zero: added to
+  int64_t block, flush, zero, shift;  // flush: groups, kernel places or events until sums of 16 bits are taken; zero: added to
                                       // letters, no sign left
-  bool weighted;                      // letters other than 0 and 1
+  int64_t spelled;                    // which letters there are, see `Spelled`
   int64_t image_step, time_step;      // of a current
   // Made of the above.
-  int64_t most, blocks, groups, phase_step, kernel_step, block_step;
+  int64_t most, blocks, groups, phase_step, kernel_step, block_step, nothing;
 };
 
 // One number for all neurons, one for each output, or one for each neuron [out_h, out_w, outputs].

@@ -1,8 +1,8 @@
 """A convolution of letters, packed for the kernels of a stage, or why one of them does not take it.
 
-Sums of whole weights are exact: of 16 bits where these weights were proved not to overflow them with any letters, else
-of 32. A grouped convolution falls into windows of channels that know nothing of each other, each of as many groups as
-fit into a block of outputs.
+Sums of whole weights are exact: of 16 bits as far as these weights were proved not to overflow them with any letters,
+then of 32. A grouped convolution falls into windows of channels that know nothing of each other, each of as many groups
+as fit into a block of outputs.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from .term import DENSE, DEPTHWISE, EVENTS, REAL_DEPTHWISE, REAL_EVENTS, Packed,
 
 SUM = 2**15 - 1
 """The largest sum of 16 bits."""
-PARTS = 16
-"""The most parts of a convolution of events."""
+ONES, COUNTS, SIGNED = range(3)
+"""The letters of a convolution of events: all 1, none negative, any."""
+NEVER = 2**30
+"""More events than there are."""
 DILATED = "its columns are dilated"
 ONE_EACH = "each output reads a channel of its own"
 
@@ -103,7 +105,7 @@ def depthwise(conv: Convolution) -> Packed | str:
 
 
 def sparse(conv: Convolution) -> Packed | str:
-    """The convolution of events, in parts whose sums fit 16 bits if the weights are whole; or why it is none."""
+    """The convolution of events, or why it is none."""
     if conv.depthwise or conv.dilation[1] != 1:
         return ONE_EACH if conv.depthwise else DILATED
     most = -(-conv.weight.shape[3] // conv.stride[1])
@@ -111,23 +113,12 @@ def sparse(conv: Convolution) -> Packed | str:
         return f"a kernel {conv.weight.shape[3]} wide has more sums than registers"
     block = 32 if conv.real or len(conv.weight) <= 32 * conv.groups or most > 3 else 64
     windows, weight = conv.windows(block)
-    ends = [weight.shape[1]] if conv.real else _ends(weight, conv.low, conv.high)
-    if not ends:
-        return f"its sums overflow 16 bits even in {PARTS} parts"
-    numbers = conv.geometry | {"windows": windows, "block": block, "weighted": int(conv.low < 0 or conv.high > 1)}
-    scale, parts = _blocks(conv.scale.float(), windows, block), []
-    for start, end in zip([0, *ends], ends, strict=False):
-        bias = conv.bias if start == 0 else torch.zeros_like(conv.bias)
-        parts.append(
-            Term(
-                REAL_EVENTS if conv.real else EVENTS,
-                numbers | {"first": start, "taken": end - start},
-                _by_column(weight[:, start:end].to(torch.float32 if conv.real else torch.int8), conv, windows, block),
-                scale,
-                _blocks(bias.float(), windows, block),
-            )
-        )
-    return tuple(parts)
+    spelled = SIGNED if conv.low < 0 else COUNTS if conv.high > 1 else ONES
+    flush = NEVER if conv.real else _events(weight.flatten(1), conv.low, conv.high)
+    numbers = {"windows": windows, "block": block, "taken": weight.shape[1], "spelled": spelled, "flush": flush}
+    own = (_blocks(values.float(), windows, block) for values in (conv.scale, conv.bias))
+    kind = REAL_EVENTS if conv.real else EVENTS
+    return (Term(kind, conv.geometry | numbers, _by_column(weight, conv, windows, block), *own),)
 
 
 def _blocks(values: Tensor, windows: int, block: int) -> Tensor:
@@ -137,17 +128,16 @@ def _blocks(values: Tensor, windows: int, block: int) -> Tensor:
 
 
 def _by_column(weight: Tensor, conv: Convolution, windows: int, block: int) -> Tensor:
-    """`[O, C, kh, kw]` as `[block][kh][phase][C][most][outputs]`, the furthest column of a phase first; whole weights
-    of outputs that are 16 apart as pairs of bytes, `256 second + first`."""
+    """`[O, C, kh, kw]` as `[block][kh][phase][C][most][outputs]`, the furthest column of a phase first, and a channel
+    of zeros behind each block; whole weights of 32 outputs in the order 0-7, 16-23, 8-15, 24-31."""
     channels, kernel_h, kernel_w = weight.shape[1:]
     stride, most = conv.stride[1], -(-kernel_w // conv.stride[1])
     full = F.pad(_blocks(weight, windows, block), (0, most * stride - kernel_w))
     full = full.reshape(-1, block, channels, kernel_h, most, stride).flip(4)
-    full = full.permute(0, 3, 5, 2, 4, 1).contiguous()
-    if conv.real:
-        return full
-    first, second = full.short().unflatten(-1, (-1, 2, 16)).unbind(-2)
-    return (256 * second + first).view(torch.int8).contiguous()
+    full = full.permute(0, 3, 5, 2, 4, 1)
+    if not conv.real:
+        full = full.unflatten(-1, (-1, 2, 2, 8)).transpose(-3, -2)
+    return F.pad(full.flatten(1), (0, most * block)).to(torch.float32 if conv.real else torch.int8).contiguous()
 
 
 # --- the proof that sums of 16 bits do not overflow ------------------------------------------------------------------
@@ -181,13 +171,10 @@ def _flush(rows: Tensor, most: int) -> int:
     return _together(*(part.transpose(2, 3) for part in pairs))
 
 
-def _ends(whole: Tensor, low: int, high: int) -> list[int]:
-    """Where parts of the channels end whose sums never leave 16 bits; empty if there are none."""
-    up, down = (part.sum((2, 3)) for part in _reach(whole, low, high))
-    channels = whole.shape[1]
-    for count in range(1, min(channels, PARTS) + 1):
-        size = -(-channels // count)
-        pieces = zip(up.split(size, 1), down.split(size, 1), strict=True)
-        if all(_fits(a.sum(1), b.sum(1)) for a, b in pieces):
-            return [min(end, channels) for end in range(size, channels + size, size)]
-    return []
+def _events(whole: Tensor, low: int, high: int) -> int:
+    """How many events may be summed in 16 bits, whichever of the weights `[O, n]` of an output they meet, each once: an
+    even number, or NEVER where all of them may.
+    """
+    up, down = (part.abs().sort(1, descending=True).values.cumsum(1).amax(0) for part in _reach(whole, low, high))
+    fitting = int((torch.maximum(up, down) <= SUM).sum())
+    return NEVER if fitting == whole.shape[1] else fitting // 2 * 2

@@ -10,9 +10,9 @@ from torch import Tensor
 
 DENSE, EVENTS, REAL_EVENTS, DEPTHWISE, REAL_DEPTHWISE, IDENTITY, CURRENT = range(7)
 GEOMETRY = (
-    "height", "width", "channels", "windows", "first", "taken", "kernel_h", "kernel_w", "stride_h", "stride_w",
+    "height", "width", "channels", "windows", "taken", "kernel_h", "kernel_w", "stride_h", "stride_w",
     "pad_h", "pad_w", "dilation_h", "dilation_w", "block", "flush", "zero", "shift",
-    "weighted", "image_step", "time_step",
+    "spelled", "image_step", "time_step",
 )  # fmt: skip
 
 
