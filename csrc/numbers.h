@@ -13,7 +13,6 @@ struct Whole {
 // The letters of a list of events: all 1, none negative, any.
 enum Spelled { ONES, COUNTS, SIGNED };
 
-// w1 * x1 + w2 * x2 of neighbouring bytes, in 16 bits. One factor of the instruction has no sign.
 #if defined(RHEOBASE_AVX512) || defined(RHEOBASE_AVX2)
 // Loaded once: a compiler reads memory again for each use, and loads are what the events wait for.
 template <class Register>
@@ -22,6 +21,7 @@ static inline Register once(Register a) {
   return a;
 }
 
+// w1 * x1 + w2 * x2 of neighbouring bytes, in 16 bits. One factor of the instruction has no sign.
 template <int SPELLED>
 static inline __m256i products(__m256i weights, __m256i letters) {
   if constexpr (SPELLED == SIGNED) return _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(letters, weights));
@@ -44,7 +44,6 @@ static inline __m512i products(__m512i weights, __m512i letters) {
 template <int N>
 struct Couples {
   typedef int8_t Weight;
-  typedef int8_t Bytes __attribute__((vector_size(2 * N)));
   typedef int16_t Words __attribute__((vector_size(2 * N)));
   typedef int16_t Letters __attribute__((vector_size(2 * N)));  // two bytes, again and again
   struct Vector {
@@ -55,7 +54,7 @@ struct Couples {
   template <int SPELLED>
   static inline Letters letters(const int32_t* values) {
     if constexpr (SPELLED == ONES) return Letters{} + int16_t{0x0101};
-    else return Letters{} + static_cast<int16_t>((values[0] & 255) | values[1] << 8);
+    else return Letters{} + static_cast<int16_t>((values[0] & 255) + 256 * values[1]);
   }
 
   template <int SPELLED>

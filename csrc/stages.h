@@ -8,15 +8,15 @@ enum Kind { DENSE, EVENTS, REAL_EVENTS, DEPTHWISE, REAL_DEPTHWISE, IDENTITY, CUR
 // Something that drives the neurons [out_h, out_w, outputs] of a stage at every step. All maps are channels last.
 //
 // All but the last two kinds convolve letters: drive = scale * (sum of weights * letters) + bias. The letters are x [images,
-// steps, height, width, channels]. Outputs and channels fall into as many `windows`, each of which reads only its own
-// channels, and of these only [first, first + taken). The outputs of a window are computed in blocks, `block` at a time;
-// weights, scales and biases are filled up to whole blocks. DENSE has weights int8 [window][block][kernel_h][group of 4]
-// [16 outputs][4]: a group is 4 letters of the kernel_w * taken ones of a kernel row, the last filled up with 0. EVENTS has
-// int8, in the order of `Couples`, REAL_EVENTS floats (with scales of 1), packed as in `EventConv`: [window][block][kernel_h]
-// [phase][taken][most][outputs], and behind each block [most][outputs] zeros. DEPTHWISE has int8 and REAL_DEPTHWISE floats
-// [block][kernel_h][kernel_w][outputs], one channel for each output. What lies beyond the map, as far as the kernel reaches, is 0. IDENTITY passes the letters on, scaled: channel o of place
-// (h, w) hears channel o - shift of place (h, w) * stride. CURRENT is given as it is, floats [images, steps, ...] with
-// strides of their own.
+// steps, height, width, channels]. Outputs and channels fall into as many `windows`, each of which reads only its own `taken`
+// channels. The outputs of a window are computed in blocks, `block` at a time; weights, scales and biases are filled up to
+// whole blocks. DENSE has weights int8 [window][block][kernel_h][group of 4][16 outputs][4]: a group is 4 letters of the
+// kernel_w * taken ones of a kernel row, the last filled up with 0. EVENTS has int8, in the order of `Couples`, REAL_EVENTS
+// floats (with scales of 1), packed as in `EventConv`: [window][block][kernel_h][phase][taken][most][outputs], and behind each
+// block [most][outputs] zeros. DEPTHWISE has int8 and REAL_DEPTHWISE floats [block][kernel_h][kernel_w][outputs], one channel
+// for each output. What lies beyond the map, as far as the kernel reaches, is 0. IDENTITY passes the letters on, scaled:
+// channel o of place (h, w) hears channel o - shift of place (h, w) * stride. CURRENT is given as it is, floats [images, steps,
+// ...] with strides of their own.
 struct Term {
   int kind;
   const int8_t* x;
