@@ -17,7 +17,7 @@ from rheobase import testing
 from rheobase.kernels import convolution, cpu, stage
 from rheobase.kernels.convolution import Convolution
 from rheobase.kernels.stage import Letters
-from rheobase.kernels.term import Packed, current, identity
+from rheobase.kernels.term import Term, current, identity
 from rheobase.membrane import Membrane, Tensors
 from rheobase.neuron import Neuron, emissions, init
 from rheobase.rounding import DIGITS, FINEST, LARGEST, Rounded, rounded
@@ -35,11 +35,11 @@ def whole(made: Rounded, stride: int, pad: int, low: int, high: int) -> Convolut
     return Convolution(made.whole, made.scale, made.bias, (stride, stride), (pad, pad), (1, 1), low, high)
 
 
-def packed(conv: Convolution) -> Iterator[Packed]:
+def packed(conv: Convolution) -> Iterator[Term]:
     """By every kernel that takes it."""
     for kernel in (convolution.dense, convolution.sparse, convolution.depthwise):
-        if not isinstance(terms := kernel(conv), str):
-            yield terms
+        if not isinstance(term := kernel(conv), str):
+            yield term
 
 
 def driven(x: Tensor, weight: Tensor, bias: Tensor, stride: int, pad: int) -> Tensor:
@@ -48,11 +48,11 @@ def driven(x: Tensor, weight: Tensor, bias: Tensor, stride: int, pad: int) -> Te
     return torch.stack([F.conv2d(step, weight.double(), bias.double(), stride, pad) for step in steps]).float()
 
 
-def fired(terms: Packed, x: Tensor, neuron: Neuron, t: Tensors, drive: Tensor) -> tuple[Tensor, Membrane]:
+def fired(term: Term, x: Tensor, neuron: Neuron, t: Tensors, drive: Tensor) -> tuple[Tensor, Membrane]:
     """The stage with the signature of the law: letters `[T, N, C, H, W]` and the memory after them."""
     shape = tuple(drive.shape[2:])
     with testing.poisoned():
-        found, m = stage.run(list(terms), [x] * len(terms), neuron, t, None, shape, len(drive))
+        found, m = stage.run([term], [x], neuron, t, None, shape, len(drive))
     return found.real(shape), m
 
 
@@ -90,9 +90,9 @@ def test_whole_weights_give_the_bits_of_the_law(case, name, instructions):
     t, neuron = Tensors(theta0, theta0 / 2, bias=bias), NEURONS[name]
     expected, m = emissions(neuron, t, drive)
     assert made.exact
-    for terms in (convolution.dense(conv), convolution.sparse(conv)):
-        assert not isinstance(terms, str)
-        got, memory = fired(terms, x, neuron, t, drive)
+    for term in (convolution.dense(conv), convolution.sparse(conv)):
+        assert not isinstance(term, str)
+        got, memory = fired(term, x, neuron, t, drive)
         assert torch.equal(got, expected.letters)
         assert torch.equal(memory.v, m.v)
         for ours, theirs in zip(memory.gate, m.gate, strict=True):
@@ -107,11 +107,11 @@ def test_real_weights_on_dyadic_numbers_give_the_bits_of_the_law(case, instructi
     x = letters((2, 3, size, size, channels), low, high, 0.1)
     weight, bias = testing.dyadic(outputs, channels, kernel, kernel, seed=1), testing.dyadic(outputs, seed=2)
     conv = Convolution(weight, torch.ones(outputs), bias, (stride, stride), (pad, pad), (1, 1), low, high)
-    terms, drive = convolution.sparse(conv), driven(x, weight, bias, stride, pad)
-    assert not isinstance(terms, str)
+    term, drive = convolution.sparse(conv), driven(x, weight, bias, stride, pad)
+    assert not isinstance(term, str)
     t = Tensors(torch.tensor(0.75), torch.tensor(0.375))
     (expected, _), m = emissions(Neuron(), t, drive)
-    got, memory = fired(terms, x, Neuron(), t, drive)
+    got, memory = fired(term, x, Neuron(), t, drive)
     assert torch.equal(got, expected)
     assert torch.equal(memory.v, m.v)
 
@@ -130,8 +130,8 @@ def test_no_sum_overflows_where_every_letter_and_weight_is_the_largest(low, high
     _, m = emissions(Neuron(), t, drive)
     taken = list(packed(conv))
     assert taken
-    for terms in taken:
-        assert torch.equal(fired(terms, x, Neuron(), t, drive)[1].v, m.v)
+    for term in taken:
+        assert torch.equal(fired(term, x, Neuron(), t, drive)[1].v, m.v)
 
 
 @built
@@ -144,15 +144,14 @@ def test_sums_are_carried_into_wider_ones_at_any_event(flush, ends, stride, inst
     x = letters((2, 2, 7, 7, 21), *ends)
     made = rounded(torch.randn(70, 21, 3, 3), torch.randn(70), *ends)
     conv = whole(made, stride, 1, *ends)
-    terms = convolution.sparse(conv)
-    assert not isinstance(terms, str)
-    (term,) = terms
+    term = convolution.sparse(conv)
+    assert not isinstance(term, str)
     t = Tensors(torch.tensor(2.0**25), torch.tensor(0.0))
     drive = driven(x, made.weight, made.bias, stride, 1)
     _, m = emissions(Neuron(), t, drive)
     for own in (flush, term.geometry["flush"]):
         often = replace(term, geometry=term.geometry | {"flush": own})
-        assert torch.equal(fired((often,), x, Neuron(), t, drive)[1].v, m.v)
+        assert torch.equal(fired(often, x, Neuron(), t, drive)[1].v, m.v)
 
 
 @given(st.lists(st.integers(-127, 127), min_size=1, max_size=600), st.sampled_from([(0, 1), (0, 15), (-3, 3)]))
@@ -177,8 +176,8 @@ def test_the_oracle_of_overflow_can_fail(monkeypatch):
     conv = Convolution(weight, torch.ones(16), torch.zeros(16), (1, 1), (1, 1), (1, 1), 0, 15)
     drive = driven(x, weight, torch.zeros(16), 1, 1)
     t = Tensors(torch.tensor(2.0**25), torch.tensor(0.0))
-    for terms in packed(conv):
-        assert not torch.equal(fired(terms, x, Neuron(), t, drive)[1].v, emissions(Neuron(), t, drive)[1].v)
+    for term in packed(conv):
+        assert not torch.equal(fired(term, x, Neuron(), t, drive)[1].v, emissions(Neuron(), t, drive)[1].v)
 
 
 NUMBERS = {
@@ -233,8 +232,8 @@ def test_groups_give_the_bits_of_the_law(n, each, instructions):
     taken = list(packed(conv))
     assert len(taken) >= (conv.depthwise or n["dilation"][1] == 1)
     assert not conv.depthwise or len(taken) == 1
-    for terms in taken:
-        got, memory = fired(terms, x, Neuron(), t, drive)
+    for term in taken:
+        got, memory = fired(term, x, Neuron(), t, drive)
         assert torch.equal(got, expected)
         assert torch.equal(memory.v, m.v)
 
@@ -254,10 +253,10 @@ def test_groups_with_real_weights_on_dyadic_numbers_give_the_bits_of_the_law(n, 
     conv, drive = grouped(weight, torch.ones(outputs), testing.dyadic(outputs, seed=1), x, n)
     t = Tensors(torch.tensor(0.75), torch.tensor(0.375))
     (expected, _), m = emissions(Neuron(), t, drive)
-    terms = convolution.depthwise(conv) if conv.depthwise else convolution.sparse(conv)
-    assert isinstance(terms, str) == (n["dilation"][1] != 1 and not conv.depthwise)
-    if not isinstance(terms, str):
-        got, memory = fired(terms, x, Neuron(), t, drive)
+    term = convolution.depthwise(conv) if conv.depthwise else convolution.sparse(conv)
+    assert isinstance(term, str) == (n["dilation"][1] != 1 and not conv.depthwise)
+    if not isinstance(term, str):
+        got, memory = fired(term, x, Neuron(), t, drive)
         assert torch.equal(got, expected)
         assert torch.equal(memory.v, m.v)
 
@@ -274,10 +273,10 @@ def test_the_oracle_of_groups_can_fail(groups):
     conv, drive = grouped(made.whole, made.scale, made.bias, x, n)
     t = Tensors(torch.tensor(1.0), torch.tensor(0.5))
     _, m = emissions(Neuron(), t, drive)
-    for terms in packed(conv):
-        assert torch.equal(fired(terms, x, Neuron(), t, drive)[1].v, m.v)
+    for term in packed(conv):
+        assert torch.equal(fired(term, x, Neuron(), t, drive)[1].v, m.v)
         for wrong in (x.roll(each, 4), x.roll(1, 2), x.roll(1, 3)):
-            assert not torch.equal(fired(terms, wrong, Neuron(), t, drive)[1].v, m.v)
+            assert not torch.equal(fired(term, wrong, Neuron(), t, drive)[1].v, m.v)
 
 
 @built
@@ -291,8 +290,8 @@ def test_depthwise_sums_overflow_only_without_the_proof(proved, instructions, mo
     if not proved:
         monkeypatch.setattr(convolution, "SUM", 2**40)
     t = Tensors(torch.tensor(2.0**25), torch.tensor(0.0))
-    (terms,) = packed(conv)
-    assert torch.equal(fired(terms, x, Neuron(), t, drive)[1].v, emissions(Neuron(), t, drive)[1].v) == proved
+    (term,) = packed(conv)
+    assert torch.equal(fired(term, x, Neuron(), t, drive)[1].v, emissions(Neuron(), t, drive)[1].v) == proved
 
 
 @built
@@ -304,14 +303,14 @@ def test_several_drives_add_up_in_order(shift, stride, instructions):
     x, size = letters((2, 3, 7, 7, 12), -1, 1), 7 if stride == 1 else 4
     made, scale = rounded(torch.randn(18, 12, 3, 3), torch.randn(18), -1, 1), torch.rand(18)
     given = torch.randn(3, 2, size, size, 18)
-    terms = convolution.dense(whole(made, stride, 1, -1, 1))
-    assert not isinstance(terms, str)
+    term = convolution.dense(whole(made, stride, 1, -1, 1))
+    assert not isinstance(term, str)
     shortcut = F.pad(x.float().permute(1, 0, 4, 2, 3)[..., ::stride, ::stride], (0, 0, 0, 0, shift, 6 - shift))
     drive = driven(x, made.weight, made.bias, stride, 1) + scale[:, None, None] * shortcut
     drive = drive + given.permute(0, 1, 4, 2, 3)
     t = Tensors(torch.tensor(1.0), torch.tensor(0.5))
     (expected, _), m = emissions(Neuron(), t, drive)
-    every = [*terms, *identity(scale, shift, stride), *current()]
+    every = [term, identity(scale, shift, stride), current()]
     start = init(Neuron(), t, drive[0])
     got, memory = stage.run(every, [x, x, given], Neuron(), t, start, (18, size, size), 3)
     assert torch.equal(got.real((18, size, size)), expected)

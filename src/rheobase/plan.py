@@ -130,7 +130,7 @@ def _given(name: str, declined: dict[str, str] | None = None) -> Drive:
     return Drive(name, name, {"given": term.current()}, "given", declined or {})
 
 
-def _taken(found: Mapping[str, term.Packed | str]) -> tuple[dict[str, term.Packed], dict[str, str]]:
+def _taken(found: Mapping[str, term.Term | str]) -> tuple[dict[str, term.Term], dict[str, str]]:
     """The kernels that take a drive, and why the others do not."""
-    taken = {name: terms for name, terms in found.items() if not isinstance(terms, str)}
+    taken = {name: made for name, made in found.items() if not isinstance(made, str)}
     return taken, {name: why for name, why in found.items() if isinstance(why, str)}

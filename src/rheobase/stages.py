@@ -20,7 +20,7 @@ from .graph import Node
 from .kernels import stage
 from .kernels.room import Room
 from .kernels.stage import Letters, maps
-from .kernels.term import Packed
+from .kernels.term import Term
 from .membrane import Membrane, Tensors
 from .network import STATEFUL, SpikingNet
 from .neuron import Emission, worth
@@ -144,14 +144,14 @@ class Pool:
 class Drive:
     """One of the things that drive a stage.
 
-    name: its node. read: whose value it reads. kernels: the terms of each kernel that takes it, by name, of which
+    name: its node. read: whose value it reads. kernels: the term of each kernel that takes it, by name, of which
     `chosen` runs. declined: why others do not. weights: what they are rounded to, with which relative error; exact:
     whether no sum of theirs rounds. took: seconds of the stage on the example with each kernel.
     """
 
     name: str
     read: str
-    kernels: dict[str, Packed]
+    kernels: dict[str, Term]
     chosen: str
     declined: dict[str, str] = field(default_factory=dict)
     weights: str = ""
@@ -188,11 +188,10 @@ class Stage:
         """The letters, and the memory after them."""
         terms, reads = [], []
         for drive in self.drives:
-            packed = drive.kernels[drive.chosen]
+            terms.append(drive.kernels[drive.chosen])
             current = drive.chosen == "given"
             x = _last(on.values.real(drive.read)) if current else on.values.letters(drive.read).data
-            terms += packed
-            reads += [x] * len(packed)
+            reads.append(x)
         neuron, empty = self.node.op.neuron, on.room.empty
         return stage.run(terms, reads, neuron, tensors, m, self.node.shape, on.steps, empty)
 

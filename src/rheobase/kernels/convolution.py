@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .term import DENSE, DEPTHWISE, EVENTS, REAL_DEPTHWISE, REAL_EVENTS, Packed, Term
+from .term import DENSE, DEPTHWISE, EVENTS, REAL_DEPTHWISE, REAL_EVENTS, Term
 
 SUM = 2**15 - 1
 """The largest sum of 16 bits."""
@@ -72,7 +72,7 @@ class Convolution:
         return len(own), wide.flatten(3, 4).flatten(0, 2)
 
 
-def dense(conv: Convolution) -> Packed | str:
+def dense(conv: Convolution) -> Term | str:
     """The convolution as products of bytes, or why it is none."""
     zero = max(0, -conv.low)
     if conv.depthwise or conv.dilation[1] != 1:
@@ -89,10 +89,10 @@ def dense(conv: Convolution) -> Packed | str:
     bias = conv.bias.double() - offset * conv.scale.double()
     numbers = {"windows": windows, "taken": channels, "block": 16, "flush": flush, "zero": zero}
     own = (_blocks(values.float(), windows, 16) for values in (conv.scale, bias))
-    return (Term(DENSE, conv.geometry | numbers, packed.contiguous(), *own),)
+    return Term(DENSE, conv.geometry | numbers, packed.contiguous(), *own)
 
 
-def depthwise(conv: Convolution) -> Packed | str:
+def depthwise(conv: Convolution) -> Term | str:
     """The convolution of each channel by itself, or why it is none."""
     if not conv.depthwise:
         return "its outputs do not read a channel each"
@@ -101,10 +101,10 @@ def depthwise(conv: Convolution) -> Packed | str:
     packed = _blocks(rows, 1, 64).reshape(-1, 64, rows.shape[1]).transpose(1, 2).contiguous()
     numbers = {"windows": 1, "taken": len(rows), "block": 64, "flush": flush}
     own = (_blocks(values.float(), 1, 64) for values in (conv.scale, conv.bias))
-    return (Term(REAL_DEPTHWISE if conv.real else DEPTHWISE, conv.geometry | numbers, packed, *own),)
+    return Term(REAL_DEPTHWISE if conv.real else DEPTHWISE, conv.geometry | numbers, packed, *own)
 
 
-def sparse(conv: Convolution) -> Packed | str:
+def sparse(conv: Convolution) -> Term | str:
     """The convolution of events, or why it is none."""
     if conv.depthwise or conv.dilation[1] != 1:
         return ONE_EACH if conv.depthwise else DILATED
@@ -118,7 +118,7 @@ def sparse(conv: Convolution) -> Packed | str:
     numbers = {"windows": windows, "block": block, "taken": weight.shape[1], "spelled": spelled, "flush": flush}
     own = (_blocks(values.float(), windows, block) for values in (conv.scale, conv.bias))
     kind = REAL_EVENTS if conv.real else EVENTS
-    return (Term(kind, conv.geometry | numbers, _by_column(weight, conv, windows, block), *own),)
+    return Term(kind, conv.geometry | numbers, _by_column(weight, conv, windows, block), *own)
 
 
 def _blocks(values: Tensor, windows: int, block: int) -> Tensor:

@@ -38,15 +38,11 @@ class Term:
         return [self.kind, *(int(self.geometry.get(name, 0)) for name in GEOMETRY)]
 
 
-Packed = tuple[Term, ...]
-"""What one drive is for a kernel: one term, or several that add up to it."""
-
-
-def identity(scale: Tensor, shift: int, stride: int) -> Packed:
+def identity(scale: Tensor, shift: int, stride: int) -> Term:
     """Letters that pass on, `scale` `[O]` times, from channel o - shift and every stride-th place."""
-    return (Term(IDENTITY, {"shift": shift, "stride_h": stride, "stride_w": stride}, scale=scale.float().contiguous()),)
+    return Term(IDENTITY, {"shift": shift, "stride_h": stride, "stride_w": stride}, scale=scale.float().contiguous())
 
 
-def current() -> Packed:
+def current() -> Term:
     """A drive that is computed elsewhere."""
-    return (Term(CURRENT),)
+    return Term(CURRENT)
