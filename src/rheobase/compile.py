@@ -16,12 +16,12 @@ from .errors import InputError, KernelError, context
 from .inputs import each, first, named, tensors
 from .kernels.named import asked
 from .kernels.room import Room
-from .network import SpikingNet
+from .network import STATEFUL, SpikingNet
 from .plan import Plan
 from .spec import nearest
 from .spelling import spellings
 from .spiking import folded
-from .stages import Drive, Run, Stage, Step, Values
+from .stages import Drive, Pool, Run, Stage, Step, Values
 from .state import State, Visit, constant, taken_apart
 
 PRECISIONS = ("int8", "bf16", "fp32")
@@ -59,17 +59,24 @@ class CompiledNet(nn.Module):
     present = SpikingNet.present
     """Constant coding in pieces, by this network's own run."""
     piece = 4_500_000
-    """Numbers of the largest layer in a piece: they are bytes, and each piece reads all weights again."""
+    """Numbers of the largest layer in a piece, where that is longer than `longest` would have it."""
 
     def __init__(self, net: SpikingNet, steps: tuple[Step, ...], rates: Mapping[str, float]) -> None:
         super().__init__()
         self.net, self.steps, self.rates = net, steps, rates
         self._spelled, self._shapes = spellings(net), net.graph.shapes
         self._spent, self._room = _spent(steps, net), Room()
+        self._longest = _longest(steps, self._spent)
 
     def __getattr__(self, name: str) -> Any:
         net = self.__dict__["_modules"]["net"]
         return net if name == "net" else getattr(net, name)
+
+    def longest(self, samples: int) -> int:
+        """How many steps a piece has at most. Each reads all weights and potentials again, so there are few: what the
+        nodes send may take as much memory as the potentials do.
+        """
+        return max(self._longest, SpikingNet.longest(self, samples))
 
     def forward(self, xs: Any, state: State | None = None) -> tuple[Any, State]:
         return self.run(xs, state)
@@ -268,3 +275,21 @@ def _spent(steps: tuple[Step, ...], net: SpikingNet) -> list[list[str]]:
     for name in tensors(net.output):
         last.pop(name, None)
     return [[name for name, at in last.items() if at == k] for k in range(len(steps))]
+
+
+def _longest(steps: tuple[Step, ...], spent: list[list[str]]) -> int:
+    """In how many steps of constant coding the values take as much memory as the potentials do."""
+    held: dict[str, int] = {}
+    moving, most, potentials = set[str](), 1, 0
+    for step, done in zip(steps, spent, strict=True):
+        size = math.prod(step.node.shape)
+        if isinstance(step, Stage | Pool):
+            held[step.node.name] = size  # letters are bytes
+        elif isinstance(step.node.op, STATEFUL) or moving.intersection(step.reads):
+            held[step.node.name] = 4 * size
+        moving.update(held)
+        potentials += 4 * size * isinstance(step.node.op, ops.Spike)
+        most = max(most, sum(held.values()))
+        for name in done:
+            held.pop(name, None)
+    return potentials // most

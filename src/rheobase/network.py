@@ -173,14 +173,12 @@ class SpikingNet(nn.Module):
     ) -> Iterator[Any]:
         """Constant coding of `x` `[N, ...]`, `chunk` steps at a time to bound memory: the `ys` of each piece.
 
-        By itself a piece is as long as the largest layer stays near `piece` numbers, but not so short that a layer sees
-        fewer than 8 samples at once, of all its steps; all are about as long.
+        By itself a piece has up to `longest` steps, and all are about as long.
         """
         if self.waiting:
             chunk = steps
         elif chunk is None:
-            most = max(1, 8 // count(x), self.piece // (self._largest * count(x)))
-            chunk = math.ceil(steps / max(1, math.ceil(steps / most)))
+            chunk = math.ceil(steps / max(1, math.ceil(steps / self.longest(count(x)))))
         chunk = max(1, chunk // self.block) * self.block
         xs = each(lambda part: constant(part, steps), x)
         held = [self.rehearsed(xs, rehearsing) if self.rehearsal else None]
@@ -190,6 +188,12 @@ class SpikingNet(nn.Module):
             held.append(after)
             del after
             yield ys
+
+    def longest(self, samples: int) -> int:
+        """How many steps a piece of a run of so many samples has at most: the largest layer stays near `piece` numbers,
+        but a layer sees no fewer than 8 samples at once, of all its steps.
+        """
+        return max(1, 8 // samples, self.piece // (self._largest * samples))
 
     @property
     def together(self) -> int:
