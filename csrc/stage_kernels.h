@@ -6,3 +6,4 @@
 #include "depthwise.h"
 #include "gather.h"
 #include "drive.h"
+#include "pool.h"

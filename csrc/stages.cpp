@@ -1,4 +1,4 @@
-// The operator of `rheobase.kernels.stage`. Shapes and dtypes are checked in Python; every tensor is on the CPU.
+// The operators of `rheobase.stages`. Shapes and dtypes are checked in Python; every tensor is on the CPU.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -16,21 +16,25 @@ using torch::stable::Tensor;
 
 namespace {
 
-constexpr int64_t NUMBERS = 21;  // of a term, in the order of its members
+constexpr int64_t NUMBERS = 16, TENSORS = 3;  // of a term: its kind and its members in order; weights, scale, bias
 
-// The terms by their numbers, with the tensors that each has four of: what it reads, weights, scale, bias.
-Term term(const int64_t* numbers, const Tensor* tensors) {
+Term term(const int64_t* numbers, const Tensor& read, const Tensor* tensors) {
   Term a{};
   a.kind = static_cast<int>(numbers[0]);
-  int64_t* const members[] = {&a.height,   &a.width, &a.channels, &a.windows,    &a.taken,      &a.kernel_h, &a.kernel_w,
-                              &a.stride_h, &a.stride_w, &a.pad_h, &a.pad_w,      &a.dilation_h, &a.dilation_w,
-                              &a.block,    &a.flush, &a.zero,     &a.shift,      &a.spelled,    &a.image_step, &a.time_step};
+  int64_t* const members[] = {&a.windows, &a.taken, &a.kernel_h,   &a.kernel_w,   &a.stride_h, &a.stride_w, &a.pad_h,
+                              &a.pad_w,   &a.dilation_h, &a.dilation_w, &a.block, &a.flush,    &a.zero,     &a.shift,
+                              &a.spelled};
   for (int64_t* member : members) *member = *++numbers;
-  if (a.kind == CURRENT) a.current = static_cast<const float*>(tensors[0].const_data_ptr());
-  else a.x = static_cast<const int8_t*>(tensors[0].const_data_ptr());
-  a.weights = tensors[1].const_data_ptr();
-  a.scale = static_cast<const float*>(tensors[2].const_data_ptr());
-  a.bias = static_cast<const float*>(tensors[3].const_data_ptr());
+  if (a.kind == CURRENT) {
+    a.current = static_cast<const float*>(read.const_data_ptr());
+    a.time_step = read.stride(0), a.image_step = read.stride(1);
+  } else {
+    a.x = static_cast<const int8_t*>(read.const_data_ptr());
+    a.height = read.size(2), a.width = read.size(3), a.channels = read.size(4);
+  }
+  a.weights = tensors[0].const_data_ptr();
+  a.scale = static_cast<const float*>(tensors[1].const_data_ptr());
+  a.bias = static_cast<const float*>(tensors[2].const_data_ptr());
   return a;
 }
 
@@ -48,18 +52,19 @@ void steps(Term& a, int64_t outputs) {
   }
 }
 
-void stage(std::vector<Tensor> tensors, std::vector<int64_t> numbers, std::optional<Tensor> correction, Tensor letters, double per_letter,
-           Tensor v, std::optional<Tensor> total, std::optional<Tensor> sent, Tensor theta0, std::optional<Tensor> start,
-           std::optional<Tensor> share, int64_t t, int64_t rule, std::vector<double> constants, bool normalised, int64_t charge,
-           double leak, double rest, int64_t alphabet, std::vector<double> levels, std::vector<double> heights, bool with_sign,
-           bool floored, bool hard, double value, double at) {
+void stage(std::vector<Tensor> reads, Tensor letters, Tensor v, std::optional<Tensor> total, std::optional<Tensor> sent,
+           std::optional<Tensor> start, std::optional<Tensor> correction, int64_t t, std::vector<Tensor> tensors,
+           std::vector<int64_t> numbers, Tensor theta0, std::optional<Tensor> share, double per_letter, int64_t rule,
+           std::vector<double> constants, bool normalised, int64_t charge, double leak, double rest, int64_t alphabet,
+           std::vector<double> levels, std::vector<double> heights, bool with_sign, bool floored, bool hard, double value,
+           double at) {
   const auto written = [](const std::optional<Tensor>& a) { return a ? static_cast<float*>(a->mutable_data_ptr()) : nullptr; };
   const std::vector<float> c(constants.begin(), constants.end()), l(levels.begin(), levels.end()), h(heights.begin(), heights.end());
   Stage stage{};
   stage.images = letters.size(0), stage.steps = letters.size(1);
   stage.out_h = letters.size(2), stage.out_w = letters.size(3), stage.outputs = letters.size(4);
-  for (size_t k = 0; k < tensors.size() / 4; k++) {
-    stage.terms.push_back(term(&numbers[k * NUMBERS], &tensors[4 * k]));
+  for (size_t k = 0; k < reads.size(); k++) {
+    stage.terms.push_back(term(&numbers[k * NUMBERS], reads[k], &tensors[k * TENSORS]));
     steps(stage.terms.back(), stage.outputs);
   }
   if (correction) stage.correction = static_cast<const float*>(correction->const_data_ptr()), stage.corrected = correction->size(0);
@@ -88,14 +93,40 @@ void stage(std::vector<Tensor> tensors, std::vector<int64_t> numbers, std::optio
   });
 }
 
+// x int8 [N, T, H, W, C], y the same with fewer places. numbers: kernel, stride, padding, dilation, each of height and width.
+void pool(Tensor x, Tensor y, bool largest, std::vector<int64_t> numbers) {
+  Pool pool{};
+  pool.x = static_cast<const int8_t*>(x.const_data_ptr()), pool.y = static_cast<int8_t*>(y.mutable_data_ptr());
+  pool.height = x.size(2), pool.width = x.size(3), pool.channels = x.size(4), pool.out_h = y.size(2), pool.out_w = y.size(3);
+  pool.largest = largest;
+  int64_t* const members[] = {&pool.kernel_h, &pool.kernel_w, &pool.stride_h,   &pool.stride_w,
+                              &pool.pad_h,    &pool.pad_w,    &pool.dilation_h, &pool.dilation_w};
+  for (size_t k = 0; k < numbers.size(); k++) *members[k] = numbers[k];
+  torch::stable::parallel_for(0, x.size(0) * x.size(1), 1, [&](int64_t begin, int64_t end) {
+#ifdef RHEOBASE_X86
+    switch (instructions()) {
+      case VNNI: return vnni::run_pool(pool, begin, end);
+      case AVX512: return avx512::run_pool(pool, begin, end);
+      case AVX2: return avx2::run_pool(pool, begin, end);
+      default: break;
+    }
+#endif
+    plain::run_pool(pool, begin, end);
+  });
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(rheobase, m) {
   m.def(
-      "stage(Tensor[] tensors, int[] numbers, Tensor? correction, Tensor(a!) letters, float per_letter, Tensor(b!) v, "
-      "Tensor(c!)? total, Tensor(d!)? sent, Tensor theta0, Tensor? start, Tensor? share, int t, int rule, float[] constants, "
-      "bool normalised, int charge, float leak, float rest, int alphabet, float[] levels, float[] heights, bool with_sign, "
-      "bool floored, bool hard, float value, float at) -> ()");
+      "stage(Tensor[] reads, Tensor(a!) letters, Tensor(b!) v, Tensor(c!)? total, Tensor(d!)? sent, Tensor? start, "
+      "Tensor? correction, int t, Tensor[] tensors, int[] numbers, Tensor theta0, Tensor? share, float per_letter, int rule, "
+      "float[] constants, bool normalised, int charge, float leak, float rest, int alphabet, float[] levels, float[] heights, "
+      "bool with_sign, bool floored, bool hard, float value, float at) -> ()");
+  m.def("pool(Tensor x, Tensor(a!) y, bool largest, int[] numbers) -> ()");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(rheobase, CPU, m) { m.impl("stage", TORCH_BOX(&stage)); }
+STABLE_TORCH_LIBRARY_IMPL(rheobase, CPU, m) {
+  m.impl("stage", TORCH_BOX(&stage));
+  m.impl("pool", TORCH_BOX(&pool));
+}

@@ -23,7 +23,8 @@ struct Term {
   const float* current;
   const void* weights;
   const float *scale, *bias;  // one for each output
-  int64_t height, width, channels, windows, taken;
+  int64_t height, width, channels;  // of the letters
+  int64_t windows, taken;
   int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
   int64_t block, flush, zero, shift;  // flush: groups, kernel places or events until sums of 16 bits are taken; zero: added to
                                       // letters, no sign left
@@ -47,6 +48,15 @@ struct Stage {
   int8_t* letters;
   Spread theta0, start;  // start: of neurons at birth, whose memory is not read but made; null: they go on
   NeuronRun neurons;     // of all images, where each image is a run of its own
+};
+
+// Pooling of letters, map after map: the largest of each window, or their sum. What lies beyond the map is not there.
+struct Pool {
+  const int8_t* x;
+  int8_t* y;
+  int64_t height, width, channels, out_h, out_w;
+  int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+  bool largest;
 };
 
 // The sets of instructions in use, and the neurons in it: defined in ops.cpp.

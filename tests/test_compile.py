@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -376,20 +376,22 @@ def test_a_maximum_of_each_step_is_one_of_letters(name, levels):
     same_state(state, other)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     dilation=st.integers(1, 2),
     padded=st.booleans(),
     ceil_mode=st.booleans(),
+    channels=st.sampled_from([1, 16, 55, 130]),
     seed=st.integers(0, 99),
 )
-def test_pools_of_letters(kernel, stride, dilation, padded, ceil_mode, seed):
+def test_pools_of_letters(kernel, stride, dilation, padded, ceil_mode, channels, seed, instructions):
     """Of either sign, largest or mean, whatever the windows: the operation itself."""
     padding = tuple(k // 2 for k in kernel) if padded else (0, 0)
     dilated = (1, 1) if padded else (dilation, dilation)
     largest = ops.MaxPool(kernel=kernel, stride=stride, padding=padding, dilation=dilated, ceil_mode=ceil_mode)
-    xs = torch.randint(-9, 10, (3, 2, 4, 8, 9), generator=torch.Generator().manual_seed(seed)).float() - 5
+    xs = torch.randint(-9, 10, (3, 2, channels, 8, 9), generator=torch.Generator().manual_seed(seed)).float() - 5
     for op in (largest, ops.AvgPool(kernel=kernel, stride=stride, padding=(0, 0))):
         ys = op({}, xs.flatten(0, 1))
         values = Values({"x": tuple(xs.shape[2:]), "y": tuple(ys.shape[1:])}, {"x": Spelling(1.0, -14, 4)})

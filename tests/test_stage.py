@@ -52,7 +52,7 @@ def fired(term: Term, x: Tensor, neuron: Neuron, t: Tensors, drive: Tensor) -> t
     """The stage with the signature of the law: letters `[T, N, C, H, W]` and the memory after them."""
     shape = tuple(drive.shape[2:])
     with testing.poisoned():
-        found, m = stage.run([term], [x], neuron, t, None, shape, len(drive))
+        found, m = stage.Prepared([term], neuron, t, shape).run([x], None, len(drive))
     return found.real(shape), m
 
 
@@ -312,7 +312,7 @@ def test_several_drives_add_up_in_order(shift, stride, instructions):
     (expected, _), m = emissions(Neuron(), t, drive)
     every = [term, identity(scale, shift, stride), current()]
     start = init(Neuron(), t, drive[0])
-    got, memory = stage.run(every, [x, x, given], Neuron(), t, start, (18, size, size), 3)
+    got, memory = stage.Prepared(every, Neuron(), t, (18, size, size)).run([x, x, given], start, 3)
     assert torch.equal(got.real((18, size, size)), expected)
     assert torch.equal(memory.v, m.v)
     assert torch.equal(start.v, init(Neuron(), t, drive[0]).v)  # the caller keeps its memory

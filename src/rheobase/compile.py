@@ -58,8 +58,6 @@ class CompiledNet(nn.Module):
 
     present = SpikingNet.present
     """Constant coding in pieces, by this network's own run."""
-    piece = 4_500_000
-    """Numbers of the largest layer in a piece, where that is longer than `longest` would have it."""
 
     def __init__(self, net: SpikingNet, steps: tuple[Step, ...], rates: Mapping[str, float]) -> None:
         super().__init__()
@@ -76,7 +74,7 @@ class CompiledNet(nn.Module):
         """How many steps a piece has at most. Each reads all weights and potentials again, so there are few: what the
         nodes send may take as much memory as the potentials do.
         """
-        return max(self._longest, SpikingNet.longest(self, samples))
+        return max(self._longest, self.net.longest(samples))
 
     def forward(self, xs: Any, state: State | None = None) -> tuple[Any, State]:
         return self.run(xs, state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -143,7 +144,7 @@ class SpikingNet(nn.Module):
         ys = (shown.emission.letters * shown.emission.amplitude)[: neuron.rehearsal.steps]
         return m._replace(v=neuron.rehearsal.start(m.v, neuron.threshold.rest(tensors.theta0), xs, ys))
 
-    @property
+    @cached_property
     def rehearsal(self) -> int:
         """How many steps the network rehearses on each input before it runs; 0 for most."""
         return max((neuron.rehearsal.steps for _, neuron in self.sites()), default=0)
@@ -154,7 +155,7 @@ class SpikingNet(nn.Module):
         rules = (neuron.threshold for _, neuron in self.sites())
         return max((rule.steps for rule in rules if isinstance(rule, Radix)), default=0)
 
-    @property
+    @cached_property
     def waiting(self) -> int:
         """How many neurons in a row wait for all of their input: each delays the answer by all steps of the run."""
         rows: dict[str, int] = {}

@@ -11,7 +11,7 @@ import torch
 from . import ops
 from .graph import Node
 from .inputs import tensors
-from .kernels import convolution, term
+from .kernels import convolution, cpu, term
 from .network import SpikingNet
 from .rounding import Rounded, rounded
 from .spelling import Conv, Spelling, declines, drives, shortcut, spellings, synapse
@@ -53,7 +53,7 @@ class Plan:
             inside += nodes
         position = {n.name: k for k, n in enumerate(self.graph.nodes)}
         inside = sorted({n.name: n for n in (*inside, *sums)}.values(), key=lambda n: position[n.name])
-        return Stage(node, tuple(found), tuple(inside))
+        return Stage(node, tuple(found), self.net.tensors(node.name), tuple(inside))
 
     def drive(self, name: str) -> tuple[Drive, tuple[Node, ...]]:
         """One drive, and the nodes that it stands for."""
@@ -120,8 +120,8 @@ class Plan:
             return Reference(node, "a maximum of sums over time, with a memory")
         if not isinstance(node.op, (ops.AvgPool, ops.MaxPool)):
             return Reference(node)
-        if node.name not in self.spelled:
-            return Reference(node, "what leaves it are no letters of one byte")
+        if cpu.MISSING or node.name not in self.spelled:
+            return Reference(node, cpu.MISSING or "what leaves it are no letters of one byte")
         return Reference(node, "windows of a volume") if len(node.op.kernel) > 2 else Pool(node)
 
 

@@ -5,15 +5,14 @@ What no stage takes runs as the network's own operations, so any network is such
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from . import ops
 from .graph import Node
@@ -21,7 +20,7 @@ from .kernels import stage
 from .kernels.room import Room
 from .kernels.stage import Letters, maps
 from .kernels.term import Term
-from .membrane import Membrane, Tensors
+from .membrane import Tensors
 from .network import STATEFUL, SpikingNet
 from .neuron import Emission, worth
 from .spelling import Spelling, of_map
@@ -132,9 +131,11 @@ class Pool:
     def run(self, on: Run) -> None:
         """The node over all steps."""
         (data, unit), op = on.values.letters(self.node.inputs[0]), self.node.op
-        seen, largest = _seen(data, op, self.node.shape), isinstance(op, ops.MaxPool)
-        pooled = reduce(torch.maximum if largest else torch.add, seen)
-        on.values.put(self.node.name, Letters(pooled, unit if largest else unit / len(seen)))
+        largest, kernel = isinstance(op, ops.MaxPool), of_map(op.kernel, 1)
+        padding, dilation = of_map(op.padding, 0), of_map(op.dilation if largest else (1,), 1)
+        pooled = on.room.empty((*data.shape[:2], *maps(self.node.shape)), dtype=torch.int8)
+        torch.ops.rheobase.pool(data, pooled, largest, [*kernel, *of_map(op.stride, 1), *padding, *dilation])
+        on.values.put(self.node.name, Letters(pooled, unit if largest else unit / math.prod(kernel)))
         if on.visit:
             xs, ys = on.values.real(self.node.inputs[0]), on.values.real(self.node.name)
             on.visit(Visit(on.start, self.node, [xs], ys, None, None))
@@ -162,10 +163,14 @@ class Drive:
 
 @dataclass(frozen=True)
 class Stage:
-    """A spiking layer with its drives, in the order in which they add up. inside: the nodes that it stands for."""
+    """A spiking layer with its drives, in the order in which they add up.
+
+    tensors: of its neurons. inside: the nodes that it stands for.
+    """
 
     node: Node
     drives: tuple[Drive, ...]
+    tensors: Tensors
     inside: tuple[Node, ...]
 
     @property
@@ -174,28 +179,22 @@ class Stage:
 
     def run(self, on: Run) -> None:
         """The letters of all steps."""
-        neuron, tensors, before = (
-            self.node.op.neuron,
-            on.net.tensors(self.node.name),
-            on.before.pop(self.node.name, None),
-        )
-        letters, on.memory[self.node.name] = self.letters(on, tensors, before)
+        reads = [
+            _last(on.values.real(drive.read)) if drive.chosen == "given" else on.values.letters(drive.read).data
+            for drive in self.drives
+        ]
+        before = on.before.pop(self.node.name, None)
+        letters, on.memory[self.node.name] = self._prepared.run(reads, before, on.steps, on.room.empty)
         on.values.put(self.node.name, letters)
         if on.visit:
-            self.show(on, worth(neuron, tensors.theta0))
+            self.show(on)
 
-    def letters(self, on: Run, tensors: Tensors, m: Membrane | None) -> tuple[Letters, Membrane]:
-        """The letters, and the memory after them."""
-        terms, reads = [], []
-        for drive in self.drives:
-            terms.append(drive.kernels[drive.chosen])
-            current = drive.chosen == "given"
-            x = _last(on.values.real(drive.read)) if current else on.values.letters(drive.read).data
-            reads.append(x)
-        neuron, empty = self.node.op.neuron, on.room.empty
-        return stage.run(terms, reads, neuron, tensors, m, self.node.shape, on.steps, empty)
+    @cached_property
+    def _prepared(self) -> stage.Prepared:
+        terms = [drive.kernels[drive.chosen] for drive in self.drives]
+        return stage.Prepared(terms, self.node.op.neuron, self.tensors, self.node.shape)
 
-    def show(self, on: Run, amplitude: Tensor) -> None:
+    def show(self, on: Run) -> None:
         """Show the visitor the nodes inside: letters as they are, drives by their shape only: they never exist."""
         assert on.visit
         seen: dict[str, Tensor] = {}
@@ -212,26 +211,11 @@ class Stage:
             on.visit(Visit(on.start, node, inputs, seen[node.name], None, None))
         ys, memory = on.values.real(self.node.name), on.memory[self.node.name]
         inputs = [value(name) for name in self.node.inputs]
+        amplitude = worth(self.node.op.neuron, self.tensors.theta0)
         on.visit(Visit(on.start, self.node, inputs, ys, Emission(ys, amplitude), memory))
 
 
 Step = Stage | Pool | Reference | Narrow
-
-
-def _seen(data: Tensor, op: ops.AvgPool | ops.MaxPool, shape: tuple[int, ...]) -> list[Tensor]:
-    """For each place of the kernel the letters `[N, T, H, W, C]` that the windows have there; less than any outside."""
-    (rows, columns, _), (height, width), (down, right) = maps(shape), of_map(op.kernel, 1), of_map(op.stride, 1)
-    (above, left), (h, w) = (0, 0), (1, 1)
-    if isinstance(op, ops.MaxPool):
-        (above, left), (h, w) = of_map(op.padding, 0), of_map(op.dilation, 1)
-    below = max(0, (rows - 1) * down + (height - 1) * h + 1 - above - data.shape[2])
-    beyond = max(0, (columns - 1) * right + (width - 1) * w + 1 - left - data.shape[3])
-    if above or left or below or beyond:
-        data = F.pad(data, (0, 0, left, beyond, above, below), value=-128)
-    return [
-        data[:, :, k * h : k * h + rows * down : down, j * w : j * w + columns * right : right]
-        for k, j in itertools.product(range(height), range(width))
-    ]
 
 
 def _last(xs: Tensor) -> Tensor:

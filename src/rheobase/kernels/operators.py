@@ -95,6 +95,7 @@ def _register() -> None:
     lib.register_fake("rheobase::neuron_back", lambda *args: None)
     lib.register_fake("rheobase::event_conv", lambda *args: None)
     lib.register_fake("rheobase::stage", lambda *args: None)
+    lib.register_fake("rheobase::pool", lambda *args: None)
     lib.register_fake("rheobase::neuron_forward", _forward_fake)
     lib.register_fake("rheobase::neuron_backward", _backward_fake)
     lib.register_autograd("rheobase::neuron_forward", _backward, setup_context=_keep)

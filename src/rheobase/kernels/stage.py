@@ -44,66 +44,74 @@ def last(xs: Tensor) -> Tensor:
     return xs.reshape(*xs.shape[:2], channels, height, width).permute(0, 1, 3, 4, 2)
 
 
-def run(
-    terms: list[Term],
-    reads: list[Tensor],
-    neuron: Neuron,
-    tensors: Tensors,
-    m: Membrane | None,
-    shape: tuple[int, ...],
-    steps: int,
-    empty: Callable[..., Tensor] = torch.empty,
-) -> tuple[Letters, Membrane]:
-    """The letters of T steps and the memory after them.
+class Prepared:
+    """A stage with all that its runs have in common, as the operator wants it: a run has microseconds.
 
-    reads: what each term reads, letters `[N, T, H, W, C]` or a current `[T, N, H, W, C]`. shape: of the layer, `[C, H,
-    W]` or `[C]`. m: its memory before, None at birth. empty: where memory for tensors comes from.
+    terms: what drives it. shape: of the layer, `[C, H, W]` or `[C]`.
     """
-    samples = reads[0].shape[1] if terms[0].kind == CURRENT else len(reads[0])
-    letters = empty((samples, steps, *maps(shape)), dtype=torch.int8)
-    t = torch.zeros((), dtype=torch.int64) if m is None else m.t
-    v, total, sent = _memory(neuron, m, (samples, *maps(shape)), empty)
-    torch.ops.rheobase.stage(
-        [part for term, x in zip(terms, reads, strict=True) for part in (x, term.weights, term.scale, term.bias)],
-        [n for term, x in zip(terms, reads, strict=True) for n in term.numbers(x)],
-        None if tensors.bias is None or int(t) >= len(tensors.bias) else _rows(tensors.bias, shape)[int(t) :],
-        letters,
-        1 / neuron.alphabet.unit,
-        v,
-        total,
-        sent,
-        _spread(tensors.theta0, shape),
-        _spread(tensors.v0, shape) if m is None else None,
-        share(neuron, tensors),
-        int(t),
-        *rule(neuron),
-        *law(neuron),
-    )
-    own = (() if part is None else (_first(part, shape),) for part in (total, sent))
-    return Letters(letters, neuron.alphabet.unit), Membrane(_first(v, shape), t + steps, *own)
+
+    def __init__(self, terms: list[Term], neuron: Neuron, tensors: Tensors, shape: tuple[int, ...]) -> None:
+        none = torch.empty(0)
+        self._current, self._shape, self._unit = terms[0].kind == CURRENT, shape, neuron.alphabet.unit
+        self._remembers = tuple(bool(part.born(none)) for part in (neuron.threshold, neuron.gate))
+        self._start = _spread(tensors.v0, shape)
+        self._correction = None if tensors.bias is None else _rows(tensors.bias, shape)
+        self._fixed = (
+            [part for term in terms for part in term.tensors],
+            [number for term in terms for number in term.numbers],
+            _spread(tensors.theta0, shape),
+            share(neuron, tensors),
+            1 / self._unit,
+            *rule(neuron),
+            *law(neuron),
+        )
+
+    def run(
+        self, reads: list[Tensor], m: Membrane | None, steps: int, empty: Callable[..., Tensor] = torch.empty
+    ) -> tuple[Letters, Membrane]:
+        """The letters of T steps and the memory after them.
+
+        reads: what each term reads, letters `[N, T, H, W, C]` or a current `[T, N, H, W, C]`. m: the memory before,
+        None at birth. empty: where memory for tensors comes from.
+        """
+        height, width, channels = maps(self._shape)
+        samples, t = reads[0].shape[self._current], 0 if m is None else int(m.t)
+        letters = empty((samples, steps, height, width, channels), dtype=torch.int8)
+        v, total, sent = self._memory(m, (samples, height, width, channels), empty)
+        correction = None if self._correction is None or t >= len(self._correction) else self._correction[t:]
+        torch.ops.rheobase.stage(
+            reads,
+            letters,
+            v,
+            total,
+            sent,
+            self._start if m is None else None,
+            correction,
+            t,
+            *self._fixed,
+        )
+        own = (() if part is None else (_first(part, self._shape),) for part in (total, sent))
+        return Letters(letters, self._unit), Membrane(_first(v, self._shape), torch.tensor(t + steps), *own)
+
+    def _memory(
+        self, m: Membrane | None, size: tuple[int, ...], empty: Callable[..., Tensor]
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Potential, what the threshold and what the gate remember, channels last: copies, or room for a newborn's."""
+        if m is None:
+            total, sent = (empty(size) if has else None for has in self._remembers)
+            return empty(size), total, sent
+
+        def last(part: Tensor) -> Tensor:
+            return empty(size).copy_(part.reshape(size[0], size[3], *size[1:3]).permute(0, 2, 3, 1))
+
+        total, sent = (last(part[0]) if part else None for part in (m.threshold, m.gate))
+        return last(m.v), total, sent
 
 
 def maps(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """The shape (H, W, C) of a layer `[C, H, W]`, `[C, L]` or `[C]` as a map with its channels last."""
     height, width = (1, 1, *shape[1:])[-2:]
     return height, width, shape[0]
-
-
-def _memory(
-    neuron: Neuron, m: Membrane | None, size: tuple[int, ...], empty: Callable[..., Tensor]
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Potential, what the threshold and what the gate remember, channels last: copies, or room for a newborn's."""
-    if m is None:
-        none = torch.empty(0)
-        parts = (neuron.threshold.born(none), neuron.gate.born(none))
-        total, sent = (empty(size) if part else None for part in parts)
-        return empty(size), total, sent
-
-    def last(part: Tensor) -> Tensor:
-        return empty(size).copy_(part.reshape(size[0], size[3], *size[1:3]).permute(0, 2, 3, 1))
-
-    total, sent = (last(part[0]) if part else None for part in (m.threshold, m.gate))
-    return last(m.v), total, sent
 
 
 def _first(part: Tensor, shape: tuple[int, ...]) -> Tensor:

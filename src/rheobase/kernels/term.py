@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 DENSE, EVENTS, REAL_EVENTS, DEPTHWISE, REAL_DEPTHWISE, IDENTITY, CURRENT = range(7)
 GEOMETRY = (
-    "height", "width", "channels", "windows", "taken", "kernel_h", "kernel_w", "stride_h", "stride_w",
-    "pad_h", "pad_w", "dilation_h", "dilation_w", "block", "flush", "zero", "shift",
-    "spelled", "image_step", "time_step",
+    "windows", "taken", "kernel_h", "kernel_w", "stride_h", "stride_w", "pad_h", "pad_w", "dilation_h", "dilation_w",
+    "block", "flush", "zero", "shift", "spelled",
 )  # fmt: skip
 
 
@@ -26,16 +24,15 @@ class Term:
     scale: Tensor = torch.empty(0)
     bias: Tensor = torch.empty(0)
 
-    def numbers(self, x: Tensor) -> list[int]:
-        """All numbers, for what it reads: letters `[N, T, H, W, C]`, or a current `[T, N, H, W, C]`."""
-        if self.kind == CURRENT:
-            return [*self._own[:-2], x.stride(1), x.stride(0)]
-        return [self.kind, *x.shape[2:], *self._own[4:]]
-
-    @cached_property
-    def _own(self) -> list[int]:
-        """The kind and the numbers, 0 for those that come from what it reads."""
+    @property
+    def numbers(self) -> list[int]:
+        """The kind and the numbers, 0 for those that such a kind does not have."""
         return [self.kind, *(int(self.geometry.get(name, 0)) for name in GEOMETRY)]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Weights, scale and bias."""
+        return [self.weights, self.scale, self.bias]
 
 
 def identity(scale: Tensor, shift: int, stride: int) -> Term:
