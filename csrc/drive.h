@@ -65,13 +65,14 @@ struct Worker {
   const Stage& stage;
   int64_t together;  // output rows
   std::vector<Padded> padded;
+  std::vector<Coded> coded;
   std::vector<Gathered> gathered;
   std::vector<Scratch<float>> scales, corrections;
   Rows theta0, start;
   Scratch<float> drives, more;
 
   explicit Worker(const Stage& stage)
-      : stage(stage), together(rows_of(stage)), padded(stage.terms.size()), gathered(stage.terms.size()),
+      : stage(stage), together(rows_of(stage)), padded(stage.terms.size()), coded(stage.terms.size()), gathered(stage.terms.size()),
         theta0(stage.theta0, together, stage.out_w, stage.outputs), start(stage.start, together, stage.out_w, stage.outputs) {
     const int64_t size = together * stage.steps * stage.out_w * stage.outputs + W;
     drives.reserve(size), more.reserve(stage.terms.size() > 1 ? size : 0);
@@ -97,6 +98,7 @@ struct Worker {
     const Term& term = stage.terms[k];
     switch (term.kind) {
       case DENSE: return dense(term, stage, padded[k], row, rows, y);
+      case LOOKUP: return coded[k].drive(term, stage, row, rows, y);
       case DEPTHWISE: return depthwise<Whole>(term, stage, padded[k], row, rows, y);
       case REAL_DEPTHWISE: return depthwise<Real>(term, stage, padded[k], row, rows, y);
       case IDENTITY: return identity<false>(term, stage, letters(term, image), scales[k].data(), row, rows, y);
@@ -127,6 +129,7 @@ struct Worker {
       const Term& term = stage.terms[k];
       if (term.kind == DENSE || term.kind == DEPTHWISE || term.kind == REAL_DEPTHWISE)
         padded[k].fill(term, stage, letters(term, image));
+      if (term.kind == LOOKUP) coded[k].fill(term, stage, letters(term, image));
       if (term.kind == EVENTS || term.kind == REAL_EVENTS) gathered[k].fill(term, stage, letters(term, image));
     }
     const int64_t line = stage.steps * stage.out_w * stage.outputs;

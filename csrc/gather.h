@@ -15,6 +15,29 @@ struct Reached {
   int32_t weights, first;  // as `Column`
 };
 
+// The columns of the letters.
+static std::vector<Reached> reached(const Term& term) {
+  std::vector<Reached> columns(term.width);
+  for (int64_t column = 0; column < term.width; column++) {
+    const int64_t right = column + term.pad_w, phase = right % term.stride_w;
+    columns[column] = {phase < term.kernel_w ? static_cast<int32_t>(phase * term.phase_step) : -1,
+                       static_cast<int32_t>(right / term.stride_w - (term.most - 1))};
+  }
+  return columns;
+}
+
+// The taps of a kernel along one axis that lie on the map: the first, how many, and where the first lies.
+struct Tap {
+  int64_t first, count, at;
+
+  Tap(int64_t from, int64_t pad, int64_t kernel, int64_t dilation, int64_t size) {
+    const int64_t begin = from - pad;
+    first = begin < 0 ? (dilation - 1 - begin) / dilation : 0;
+    at = begin + first * dilation;
+    count = std::max<int64_t>(0, std::min(kernel - first, (size - at + dilation - 1) / dilation));
+  }
+};
+
 // The events of one image and step, pixel after pixel; x: the first channel of the window.
 template <bool WEIGHTED>
 static void decode(const Term& term, const std::vector<Reached>& columns, const int8_t* x, Lists& out) {
@@ -47,15 +70,13 @@ static void decode(const Term& term, const std::vector<Reached>& columns, const 
 template <bool WEIGHTED>
 static void merge(const Term& term, const Lists& events, int64_t row, Lists& out) {
   out.make(term, (term.kernel_h * term.taken + 1) * term.width, term.width);
-  const int64_t top = row * term.stride_h - term.pad_h, above = std::max<int64_t>(0, -top);
-  const int64_t begin = (above + term.dilation_h - 1) / term.dilation_h;
-  const int64_t end = std::min(term.kernel_h, (term.height - top + term.dilation_h - 1) / term.dilation_h);
+  const Tap taps(row * term.stride_h, term.pad_h, term.kernel_h, term.dilation_h, term.height);
   int32_t n = 0;
   for (int64_t column = 0; column < term.width; column++) {
     out.first[column] = n;
-    for (int64_t k = begin; k < end; k++) {
-      const int32_t* pixel = &events.first[(top + k * term.dilation_h) * term.width + column];
-      const int32_t from = pixel[0], count = pixel[1] - from, shift = static_cast<int32_t>(k * term.kernel_step);
+    for (int64_t k = 0; k < taps.count; k++) {
+      const int32_t* pixel = &events.first[(taps.at + k * term.dilation_h) * term.width + column];
+      const int32_t from = pixel[0], count = pixel[1] - from, shift = static_cast<int32_t>((taps.first + k) * term.kernel_step);
       for (int32_t e = 0; e < count; e += W) {
         if constexpr (WEIGHTED) store(&out.values[n + e], load(&events.values[from + e]));
         store(&out.weights[n + e], load(&events.weights[from + e]) + shift);
@@ -154,12 +175,7 @@ struct Gathered {
   Scratch<int32_t> carried;
 
   void fill(const Term& term, const Stage& stage, const int8_t* x) {
-    columns.resize(term.width);
-    for (int64_t column = 0; column < term.width; column++) {
-      const int64_t right = column + term.pad_w, phase = right % term.stride_w;
-      columns[column] = {phase < term.kernel_w ? static_cast<int32_t>(phase * term.phase_step) : -1,
-                         static_cast<int32_t>(right / term.stride_w - (term.most - 1))};
-    }
+    columns = reached(term);
     pixels.resize(term.windows * stage.steps);
     const int64_t image = term.height * term.width * term.channels, between = term.channels / term.windows;
     const auto list = term.spelled != ONES ? decode<true> : decode<false>;

@@ -9,20 +9,9 @@ struct Bytes<1> {
   typedef int8_t Vector;
 };
 
-// The places of a window along one axis that lie in the map: the first, how many.
-struct Inside {
-  int64_t first, count;
-
-  Inside(int64_t at, int64_t pad, int64_t kernel, int64_t dilation, int64_t size) {
-    const int64_t begin = at - pad, outside = begin < 0 ? (dilation - 1 - begin) / dilation : 0;
-    first = begin + outside * dilation;
-    count = std::min(kernel - outside, (size - first + dilation - 1) / dilation);
-  }
-};
-
 // SIZE channels of one window at a time, as many as there are from c on; answers the first that is left.
 template <bool LARGEST, int SIZE>
-static inline int64_t window(const Pool& pool, const int8_t* x, const Inside& rows, const Inside& columns, int8_t* y, int64_t c) {
+static inline int64_t window(const Pool& pool, const int8_t* x, const Tap& rows, const Tap& columns, int8_t* y, int64_t c) {
   typedef typename Bytes<SIZE>::Vector V;
   const int64_t down = pool.dilation_h * pool.width * pool.channels, right = pool.dilation_w * pool.channels;
   for (; c + SIZE <= pool.channels; c += SIZE) {
@@ -43,10 +32,10 @@ static inline int64_t window(const Pool& pool, const int8_t* x, const Inside& ro
 template <bool LARGEST>
 static void pooled(const Pool& pool, const int8_t* x, int8_t* y) {
   for (int64_t h = 0; h < pool.out_h; h++) {
-    const Inside rows(h * pool.stride_h, pool.pad_h, pool.kernel_h, pool.dilation_h, pool.height);
+    const Tap rows(h * pool.stride_h, pool.pad_h, pool.kernel_h, pool.dilation_h, pool.height);
     for (int64_t w = 0; w < pool.out_w; w++, y += pool.channels) {
-      const Inside columns(w * pool.stride_w, pool.pad_w, pool.kernel_w, pool.dilation_w, pool.width);
-      const int8_t* from = x + (rows.first * pool.width + columns.first) * pool.channels;
+      const Tap columns(w * pool.stride_w, pool.pad_w, pool.kernel_w, pool.dilation_w, pool.width);
+      const int8_t* from = x + (rows.at * pool.width + columns.at) * pool.channels;
       int64_t c = window<LARGEST, 4 * W>(pool, from, rows, columns, y, 0);
       c = window<LARGEST, 16>(pool, from, rows, columns, y, c);
       window<LARGEST, 1>(pool, from, rows, columns, y, c);

@@ -5,5 +5,6 @@
 #include "dense.h"
 #include "depthwise.h"
 #include "gather.h"
+#include "lookup.h"
 #include "drive.h"
 #include "pool.h"

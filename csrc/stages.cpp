@@ -43,10 +43,10 @@ void steps(Term& a, int64_t outputs) {
   a.blocks = (outputs / a.windows + a.block - 1) / a.block;
   if (a.kind == DENSE) {
     a.groups = (a.kernel_w * a.taken + 3) / 4, a.block_step = 4 * a.block * a.kernel_h * a.groups;
-  } else if (a.kind == EVENTS || a.kind == REAL_EVENTS) {
+  } else if (a.kind == EVENTS || a.kind == REAL_EVENTS || a.kind == LOOKUP) {
     a.most = (a.kernel_w + a.stride_w - 1) / a.stride_w;
-    a.phase_step = a.taken * a.most * a.block, a.kernel_step = a.stride_w * a.phase_step;
-    a.nothing = a.kernel_h * a.kernel_step, a.block_step = a.nothing + a.most * a.block;
+    a.phase_step = a.taken * a.most * a.block * (a.kind == LOOKUP ? 4 : 1), a.kernel_step = a.stride_w * a.phase_step;
+    a.nothing = a.kernel_h * a.kernel_step, a.block_step = a.nothing + (a.kind == LOOKUP ? 0 : a.most * a.block);
   } else {
     a.block_step = a.kernel_h * a.kernel_w * a.block;
   }

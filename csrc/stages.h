@@ -3,7 +3,7 @@
 
 #include "kernels.h"
 
-enum Kind { DENSE, EVENTS, REAL_EVENTS, DEPTHWISE, REAL_DEPTHWISE, IDENTITY, CURRENT };
+enum Kind { DENSE, LOOKUP, EVENTS, REAL_EVENTS, DEPTHWISE, REAL_DEPTHWISE, IDENTITY, CURRENT };
 
 // Something that drives the neurons [out_h, out_w, outputs] of a stage at every step. All maps are channels last.
 //
@@ -13,7 +13,8 @@ enum Kind { DENSE, EVENTS, REAL_EVENTS, DEPTHWISE, REAL_DEPTHWISE, IDENTITY, CUR
 // whole blocks. DENSE has weights int8 [window][block][kernel_h][group of 4][16 outputs][4]: a group is 4 letters of the
 // kernel_w * taken ones of a kernel row, the last filled up with 0. EVENTS has int8, in the order of `Couples`, REAL_EVENTS
 // floats (with scales of 1), packed as in `EventConv`: [window][block][kernel_h][phase][taken][most][outputs], and behind each
-// block [most][outputs] zeros. DEPTHWISE has int8 and REAL_DEPTHWISE floats [block][kernel_h][kernel_w][outputs], one channel
+// block [most][outputs] zeros. LOOKUP has the sums of 4 channels for every choice of
+// letters 0 and 1, int16 [window][block][kernel_h][phase][group of 4][16 choices][most][16 outputs]. DEPTHWISE has int8 and REAL_DEPTHWISE floats [block][kernel_h][kernel_w][outputs], one channel
 // for each output. What lies beyond the map, as far as the kernel reaches, is 0. IDENTITY passes the letters on, scaled:
 // channel o of place (h, w) hears channel o - shift of place (h, w) * stride. CURRENT is given as it is, floats [images, steps,
 // ...] with strides of their own.

@@ -37,7 +37,7 @@ def whole(made: Rounded, stride: int, pad: int, low: int, high: int) -> Convolut
 
 def packed(conv: Convolution) -> Iterator[Term]:
     """By every kernel that takes it."""
-    for kernel in (convolution.dense, convolution.sparse, convolution.depthwise):
+    for kernel in convolution.WHOLE.values():
         if not isinstance(term := kernel(conv), str):
             yield term
 
@@ -90,8 +90,9 @@ def test_whole_weights_give_the_bits_of_the_law(case, name, instructions):
     t, neuron = Tensors(theta0, theta0 / 2, bias=bias), NEURONS[name]
     expected, m = emissions(neuron, t, drive)
     assert made.exact
-    for term in (convolution.dense(conv), convolution.sparse(conv)):
-        assert not isinstance(term, str)
+    terms = list(packed(conv))
+    assert len(terms) == 2 + ((low, high) == (0, 1) and channels in {4, 16})
+    for term in terms:
         got, memory = fired(term, x, neuron, t, drive)
         assert torch.equal(got, expected.letters)
         assert torch.equal(memory.v, m.v)
@@ -164,6 +165,35 @@ def test_as_many_events_are_summed_as_no_choice_of_them_overflows(weights, ends)
     if found != convolution.NEVER:
         assert found % 2 == 0
         assert max(sum(max(0, a) for a in part[: found + 2]) for part in reach) > convolution.SUM
+
+
+@built
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("channels", "kernel", "stride"), [(256, 1, 1), (28, 3, 1), (20, 3, 2), (8, 4, 3), (4, 7, 1)])
+def test_four_letters_at_a_time(channels, kernel, stride, sign, instructions):
+    """As many of the largest weights as fit, every letter 1, then some, then none."""
+    weight = torch.full((17, channels, kernel, kernel), sign * LARGEST, dtype=torch.int8)
+    weight[1, ::2] *= -1
+    weight[2:] = torch.randint(-LARGEST, LARGEST + 1, weight[2:].shape)
+    x = torch.stack([torch.ones(2, 9, 9, channels), torch.rand(2, 9, 9, channels).round()]).to(torch.int8)
+    x[1, 1] = 0
+    conv = Convolution(weight, torch.ones(17), torch.zeros(17), (stride, stride), (1, 1), (1, 1), 0, 1)
+    term, drive = convolution.lookup(conv), driven(x, weight, torch.zeros(17), stride, 1)
+    assert not isinstance(term, str)
+    t = Tensors(torch.tensor(2.0**25), torch.tensor(0.0))
+    assert torch.equal(fired(term, x, Neuron(), t, drive)[1].v, emissions(Neuron(), t, drive)[1].v)
+
+
+def test_what_no_four_letters_are():
+    def asked(channels: int, high: int = 1, kernel: int = 3) -> Term | str:
+        weight = torch.ones(8, channels, kernel, kernel, dtype=torch.int8)
+        return convolution.lookup(Convolution(weight, torch.ones(8), torch.zeros(8), (1, 1), (1, 1), (1, 1), 0, high))
+
+    assert isinstance(asked(28), Term)
+    assert asked(6) == "6 channels are no groups of four"
+    assert asked(28, 3) == "its letters are from 0 to 3, not 0 and 1"
+    assert asked(32) == "its tables of 36 KiB do not fit into the first cache"
+    assert asked(4, kernel=8) == "a kernel 8 wide has more sums than registers"
 
 
 @built

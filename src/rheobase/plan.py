@@ -67,7 +67,7 @@ class Plan:
             return Drive(name, through.read, kernels, "identity"), through.nodes
         conv = synapse(self.graph, node, self.spelled)
         if isinstance(conv, str):
-            return _given(name, {"dense, events, depthwise": conv}), ()
+            return _given(name, {", ".join(convolution.WHOLE): conv}), ()
         drive = self.whole(conv) if self.precision == "int8" else self.real(conv)
         if drive.chosen == "given":
             return drive, ()
@@ -79,8 +79,7 @@ class Plan:
         name, spelled = conv.node.name, self.spelled[conv.read]
         made = rounded(conv.weight * spelled.unit, conv.bias, spelled.low, spelled.high)
         packed = conv.packed(made.whole, made.scale, made.bias, spelled)
-        found = {"dense": convolution.dense, "events": convolution.sparse, "depthwise": convolution.depthwise}
-        kernels, declined = _taken({kernel: made_of(packed) for kernel, made_of in found.items()})
+        kernels, declined = _taken({kernel: made_of(packed) for kernel, made_of in convolution.WHOLE.items()})
         if not kernels:
             return _given(name, declined)
         self.keep(conv, made, spelled)
@@ -100,7 +99,7 @@ class Plan:
         name, spelled, rate = conv.node.name, self.spelled[conv.read], self.rates[conv.read]
         if self.precision == "bf16":
             self.narrow.add(name)
-            why = {"dense, events, depthwise": "their weights are not of 16 bits"}
+            why = {", ".join(convolution.WHOLE): "their weights are not of 16 bits"}
             return replace(_given(name, why), weights="bf16", exact=False)
         weight = conv.weight.detach().float() * spelled.unit
         bias = torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach().float()

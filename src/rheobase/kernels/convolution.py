@@ -7,13 +7,14 @@ as fit into a block of outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .term import DENSE, DEPTHWISE, EVENTS, REAL_DEPTHWISE, REAL_EVENTS, Term
+from .term import DENSE, DEPTHWISE, EVENTS, LOOKUP, REAL_DEPTHWISE, REAL_EVENTS, Term
 
 SUM = 2**15 - 1
 """The largest sum of 16 bits."""
@@ -21,6 +22,8 @@ ONES, COUNTS, SIGNED = range(3)
 """The letters of a convolution of events: all 1, none negative, any."""
 NEVER = 2**30
 """More events than there are."""
+TABLES = 2**15
+"""Bytes of the tables of 16 outputs: what the first cache holds. They are of 256 weights, whose sum 16 bits hold."""
 DILATED = "its columns are dilated"
 ONE_EACH = "each output reads a channel of its own"
 
@@ -50,6 +53,11 @@ class Convolution:
     def depthwise(self) -> bool:
         """Whether each output reads one channel, which nothing else reads."""
         return self.weight.shape[1] == 1 and self.groups == len(self.weight)
+
+    @property
+    def most(self) -> int:
+        """How many outputs of a row a column of letters reaches."""
+        return -(-self.weight.shape[3] // self.stride[1])
 
     @property
     def geometry(self) -> dict[str, int]:
@@ -92,6 +100,27 @@ def dense(conv: Convolution) -> Term | str:
     return Term(DENSE, conv.geometry | numbers, packed.contiguous(), *own)
 
 
+def lookup(conv: Convolution) -> Term | str:
+    """The convolution as sums of weights looked up by four letters at a time, or why it is none."""
+    if conv.depthwise or conv.dilation[1] != 1:
+        return ONE_EACH if conv.depthwise else DILATED
+    if (conv.low, conv.high) != (0, 1):
+        return f"its letters are from {conv.low} to {conv.high}, not 0 and 1"
+    if why := _too_wide(conv):
+        return why
+    windows, weight = conv.windows(16)
+    if weight.shape[1] % 4:
+        return f"{weight.shape[1]} channels are no groups of four"
+    fours = _by_column(weight, conv, windows, 16).int().unflatten(3, (-1, 4))  # [block, kh, phase, group, 4, most, 16]
+    chosen = (torch.arange(16)[:, None] >> torch.arange(4)) & 1
+    sums = torch.einsum("bkpgcmo,sc->bkpgsmo", fours, chosen.int())
+    if (size := 2 * sums[0].numel()) > TABLES:
+        return f"its tables of {size / 1024:.0f} KiB do not fit into the first cache"
+    own = (_blocks(values.float(), windows, 16) for values in (conv.scale, conv.bias))
+    numbers = {"windows": windows, "taken": weight.shape[1], "block": 16}
+    return Term(LOOKUP, conv.geometry | numbers, sums.to(torch.int16).contiguous(), *own)
+
+
 def depthwise(conv: Convolution) -> Term | str:
     """The convolution of each channel by itself, or why it is none."""
     if not conv.depthwise:
@@ -108,17 +137,26 @@ def sparse(conv: Convolution) -> Term | str:
     """The convolution of events, or why it is none."""
     if conv.depthwise or conv.dilation[1] != 1:
         return ONE_EACH if conv.depthwise else DILATED
-    most = -(-conv.weight.shape[3] // conv.stride[1])
-    if most > 7:
-        return f"a kernel {conv.weight.shape[3]} wide has more sums than registers"
-    block = 32 if conv.real or len(conv.weight) <= 32 * conv.groups or most > 3 else 64
+    if why := _too_wide(conv):
+        return why
+    block = 32 if conv.real or len(conv.weight) <= 32 * conv.groups or conv.most > 3 else 64
     windows, weight = conv.windows(block)
     spelled = SIGNED if conv.low < 0 else COUNTS if conv.high > 1 else ONES
     flush = NEVER if conv.real else _events(weight.flatten(1), conv.low, conv.high)
     numbers = {"windows": windows, "block": block, "taken": weight.shape[1], "spelled": spelled, "flush": flush}
     own = (_blocks(values.float(), windows, block) for values in (conv.scale, conv.bias))
-    kind = REAL_EVENTS if conv.real else EVENTS
-    return Term(kind, conv.geometry | numbers, _by_column(weight, conv, windows, block), *own)
+    full = _by_column(weight, conv, windows, block)
+    if not conv.real:  # in the order 0-7, 16-23, 8-15, 24-31 of 32 outputs
+        full = full.unflatten(-1, (-1, 2, 2, 8)).transpose(-3, -2)
+    nothing = F.pad(full.flatten(1), (0, conv.most * block))  # a channel of zeros behind each block
+    packed = nothing.to(torch.float32 if conv.real else torch.int8).contiguous()
+    return Term(REAL_EVENTS if conv.real else EVENTS, conv.geometry | numbers, packed, *own)
+
+
+WHOLE: dict[str, Callable[[Convolution], Term | str]] = {
+    "dense": dense, "lookup": lookup, "events": sparse, "depthwise": depthwise
+}  # fmt: skip
+"""The kernels of whole weights by their names."""
 
 
 def _blocks(values: Tensor, windows: int, block: int) -> Tensor:
@@ -128,16 +166,17 @@ def _blocks(values: Tensor, windows: int, block: int) -> Tensor:
 
 
 def _by_column(weight: Tensor, conv: Convolution, windows: int, block: int) -> Tensor:
-    """`[O, C, kh, kw]` as `[block][kh][phase][C][most][outputs]`, the furthest column of a phase first, and a channel
-    of zeros behind each block; whole weights of 32 outputs in the order 0-7, 16-23, 8-15, 24-31."""
+    """`[O, C, kh, kw]` as `[block][kh][phase][C][most][outputs]`, the furthest column of a phase first."""
     channels, kernel_h, kernel_w = weight.shape[1:]
-    stride, most = conv.stride[1], -(-kernel_w // conv.stride[1])
+    stride, most = conv.stride[1], conv.most
     full = F.pad(_blocks(weight, windows, block), (0, most * stride - kernel_w))
     full = full.reshape(-1, block, channels, kernel_h, most, stride).flip(4)
-    full = full.permute(0, 3, 5, 2, 4, 1)
-    if not conv.real:
-        full = full.unflatten(-1, (-1, 2, 2, 8)).transpose(-3, -2)
-    return F.pad(full.flatten(1), (0, most * block)).to(torch.float32 if conv.real else torch.int8).contiguous()
+    return full.permute(0, 3, 5, 2, 4, 1)
+
+
+def _too_wide(conv: Convolution) -> str:
+    """Why a column reaches more outputs than there are registers for, or an empty string."""
+    return f"a kernel {conv.weight.shape[3]} wide has more sums than registers" if conv.most > 7 else ""
 
 
 # --- the proof that sums of 16 bits do not overflow ------------------------------------------------------------------
