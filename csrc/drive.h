@@ -117,7 +117,7 @@ struct Worker {
     if (run.sent) run.sent += image * whole + begin;
     run.theta0 = theta0.from(begin), run.shared = stage.theta0.count == 1, run.period = size;
     if (stage.start.values) {
-      memcpy(run.v, start.from(begin), size * sizeof(float));
+      run.start = start.from(begin), run.starts = true;
       if (run.total) memset(run.total, 0, size * sizeof(float));
       if (run.sent) memset(run.sent, 0, size * sizeof(float));
     }

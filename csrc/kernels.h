@@ -30,7 +30,8 @@ struct NeuronRun {
   float per_letter;
   float* amplitude;  // null: not wanted
   float* v;
-  const float* start;  // the potential of all neurons at birth, with v only written; null: v is read
+  const float* start;  // the potential at birth, with v only written: of all neurons, or of each if `starts`; null: v is read
+  bool starts;
   bool past;           // letters are more than the caches hold, so they are written past them
   float* total;        // MSAT: the sum of v so far; null: not wanted
   float* sent;         // SentCharge: the sum of what left; null: every letter leaves

@@ -95,7 +95,8 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
   const int width = FULL ? W : n;
   F v[VECTORS], total[VECTORS], base[VECTORS], sent[VECTORS], s[VECTORS];
   for (int b = 0; b < VECTORS; b++) {
-    v[b] = run.start ? all(*run.start) : load(run.v + i + b * W, width, 0.0f);
+    if (run.starts) v[b] = load(run.start + i + b * W, width, 0.0f);
+    else v[b] = run.start ? all(*run.start) : load(run.v + i + b * W, width, 0.0f);
     base[b] = run.shared ? all(*theta0) : load(theta0 + b * W, width, 1.0f);
     total[b] = sums ? load(run.total + i + b * W, width, 0.0f) : all(0.0f);
     sent[b] = gated ? load(run.sent + i + b * W, width, 0.0f) : all(0.0f);

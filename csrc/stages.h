@@ -10,14 +10,20 @@ enum Kind { DENSE, LOOKUP, EVENTS, REAL_EVENTS, DEPTHWISE, REAL_DEPTHWISE, IDENT
 // All but the last two kinds convolve letters: drive = scale * (sum of weights * letters) + bias. The letters are x [images,
 // steps, height, width, channels]. Outputs and channels fall into as many `windows`, each of which reads only its own `taken`
 // channels. The outputs of a window are computed in blocks, `block` at a time; weights, scales and biases are filled up to
-// whole blocks. DENSE has weights int8 [window][block][kernel_h][group of 4][16 outputs][4]: a group is 4 letters of the
-// kernel_w * taken ones of a kernel row, the last filled up with 0. EVENTS has int8, in the order of `Couples`, REAL_EVENTS
-// floats (with scales of 1), packed as in `EventConv`: [window][block][kernel_h][phase][taken][most][outputs], and behind each
-// block [most][outputs] zeros. LOOKUP has the sums of 4 channels for every choice of
-// letters 0 and 1, int16 [window][block][kernel_h][phase][group of 4][16 choices][most][16 outputs]. DEPTHWISE has int8 and REAL_DEPTHWISE floats [block][kernel_h][kernel_w][outputs], one channel
-// for each output. What lies beyond the map, as far as the kernel reaches, is 0. IDENTITY passes the letters on, scaled:
-// channel o of place (h, w) hears channel o - shift of place (h, w) * stride. CURRENT is given as it is, floats [images, steps,
-// ...] with strides of their own.
+// whole blocks. What lies beyond the map, as far as the kernel reaches, is 0. The weights:
+//
+//   DENSE           int8 [window][block][kernel_h][group][16 outputs][4]: a group is 4 letters of the kernel_w * taken ones of a
+//                   kernel row, the last filled up with 0
+//   EVENTS          int8 [window][block][kernel_h][phase][taken][most][outputs], packed as in `EventConv`, the outputs in the
+//                   order of `Couples`; behind each block [most][outputs] zeros
+//   REAL_EVENTS     floats, the same in plain order, with scales of 1
+//   LOOKUP          int16 [window][block][kernel_h][phase][group][16 choices][most][16 outputs]: a group is 4 channels, of which
+//                   any may be 1, the others 0: the sums of their weights
+//   DEPTHWISE       int8 [block][kernel_h][kernel_w][outputs], one channel for each output
+//   REAL_DEPTHWISE  floats, the same
+//
+// IDENTITY passes the letters on, scaled: channel o of place (h, w) hears channel o - shift of place (h, w) * stride. CURRENT is
+// given as it is, floats [steps, images, ...] with strides of their own for both.
 struct Term {
   int kind;
   const int8_t* x;

@@ -210,6 +210,20 @@ def test_a_piece_takes_the_memory_of_the_one_before_layer_by_layer():
     assert most[4] - most[2] < 4 * potentials
 
 
+def test_what_is_sent_takes_no_more_memory_than_the_potentials_do():
+    """8 x 14 x 14 and 8 x 12 x 12 letters at once, and potentials that are floats: 4 steps, whatever the batch."""
+    torch.manual_seed(0)
+    convs = (nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 2, 12))
+    ann = nn.Sequential(*(layer for conv in convs for layer in (conv, nn.ReLU())), nn.Flatten(), nn.Linear(2, 4))
+    x = torch.randn(4, 3, 16, 16)
+    snn, _ = rb.convert(ann.eval(), rb.methods.opi(), [x])
+    fast = rb.compile(snn, x)
+    assert fast.longest(10**6) == 4
+    assert fast.longest(1) == snn.longest(1) > 1000
+    with torch.no_grad():
+        assert [len(piece) for piece in fast.present(x.repeat(500, 1, 1, 1), 9)] == [3, 3, 3]
+
+
 @pytest.mark.parametrize("name", ["compiled", "network"])
 def test_a_state_that_somebody_has_is_not_taken_away(name):
     snn, x = converted("residual", rb.methods.best(4, 3))

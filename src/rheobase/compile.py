@@ -277,17 +277,21 @@ def _spent(steps: tuple[Step, ...], net: SpikingNet) -> list[list[str]]:
 
 def _longest(steps: tuple[Step, ...], spent: list[list[str]]) -> int:
     """In how many steps of constant coding the values take as much memory as the potentials do."""
-    held: dict[str, int] = {}
-    moving, most, potentials = set[str](), 1, 0
+    sizes = {step.node.name: math.prod(step.node.shape) for step in steps}
+    letters = {step.node.name for step in steps if isinstance(step, Stage | Pool)}
+    held, moving = dict[str, int](), set[str]()  # bytes of each value; which differ from step to step
+    most, potentials = 1, 0
     for step, done in zip(steps, spent, strict=True):
-        size = math.prod(step.node.shape)
-        if isinstance(step, Stage | Pool):
-            held[step.node.name] = size  # letters are bytes
-        elif isinstance(step.node.op, STATEFUL) or moving.intersection(step.reads):
-            held[step.node.name] = 4 * size
+        name = step.node.name
+        potentials += 4 * sizes[name] * isinstance(step.node.op, ops.Spike)
+        if name in letters:
+            held[name] = sizes[name]
+        else:
+            held |= {read: 5 * sizes[read] for read in letters.intersection(step.reads)}  # as floats too
+            if isinstance(step.node.op, STATEFUL) or moving.intersection(step.reads):
+                held[name] = 4 * sizes[name]
         moving.update(held)
-        potentials += 4 * size * isinstance(step.node.op, ops.Spike)
         most = max(most, sum(held.values()))
-        for name in done:
-            held.pop(name, None)
+        for gone in done:
+            held.pop(gone, None)
     return potentials // most
