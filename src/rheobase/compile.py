@@ -53,7 +53,8 @@ class CompiledNet(nn.Module):
 
     net: the network that it computes, with the weights as they were rounded. `fast(xs)` and `fast.net(xs)` give the
     same spikes and answers, bit for bit where `explain` says exact, elsewhere up to rounding; both take the state of
-    the other. What is asked of a `SpikingNet` is answered by `net`. It has no gradient.
+    the other. What is asked of a `SpikingNet` is answered by `net`. It has no gradient, and it computes what `net` was
+    when it was made: who changes tensors of `net` compiles again.
     """
 
     present = SpikingNet.present

@@ -111,11 +111,12 @@ def lookup(conv: Convolution) -> Term | str:
     windows, weight = conv.windows(16)
     if weight.shape[1] % 4:
         return f"{weight.shape[1]} channels are no groups of four"
-    fours = _by_column(weight, conv, windows, 16).int().unflatten(3, (-1, 4))  # [block, kh, phase, group, 4, most, 16]
+    full = _by_column(weight, conv, windows, 16)
+    if (size := 8 * full[0].numel()) > TABLES:  # 16 sums of 2 bytes for 4 channels
+        return f"its tables of {size / 1024:.0f} KiB do not fit into the first cache"
+    fours = full.int().unflatten(3, (-1, 4))  # [block, kernel_h, phase, group, 4, most, 16]
     chosen = (torch.arange(16)[:, None] >> torch.arange(4)) & 1
     sums = torch.einsum("bkpgcmo,sc->bkpgsmo", fours, chosen.int())
-    if (size := 2 * sums[0].numel()) > TABLES:
-        return f"its tables of {size / 1024:.0f} KiB do not fit into the first cache"
     own = (_blocks(values.float(), windows, 16) for values in (conv.scale, conv.bias))
     numbers = {"windows": windows, "taken": weight.shape[1], "block": 16}
     return Term(LOOKUP, conv.geometry | numbers, sums.to(torch.int16).contiguous(), *own)
