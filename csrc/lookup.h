@@ -3,20 +3,21 @@
 
 typedef int16_t Sixteen __attribute__((vector_size(32)));
 
-// y = scale * sum + bias, for the 16 outputs of a block or as many as it has.
-static inline void write(float* y, const Sixteen& sum, const Block<int16_t>& own) {
-  typedef int16_t Some __attribute__((vector_size(2 * W)));
-  int16_t held[16];
-  memcpy(held, &sum, sizeof(held));
-#pragma GCC unroll 4
-  for (int k = 0; k < 16; k += W) {
-    Some some;
-    memcpy(&some, held + k, sizeof(some));
-    const F drive = real(__builtin_convertvector(some, I)) * load(own.scale + k) + load(own.bias + k);
-    if (own.outputs == 16) store(y + k, drive);
-    else store(y + k, drive, own.outputs - k);
+// Those sums as the numbers that `write` writes.
+struct Looked {
+  static constexpr int REALS = 16 / W, WIDTH = 16;
+
+  static inline void reals(const Sixteen& sum, F* a) {
+    typedef int16_t Some __attribute__((vector_size(2 * W)));
+    int16_t held[16];
+    memcpy(held, &sum, sizeof(held));
+    for (int k = 0; k < REALS; k++) {
+      Some some;
+      memcpy(&some, held + k * W, sizeof(some));
+      a[k] = real(__builtin_convertvector(some, I));
+    }
   }
-}
+};
 
 // One output row of one block of a window; codes: of the pixels of a step, `groups` of each.
 template <int MOST>
@@ -49,7 +50,11 @@ static void look(const Term& term, const Stage& stage, const Reached* columns, c
       }
     }
     if (at >= stage.out_w) return;
-    if (at >= 0) write(y, sum[0], own);
+    if (at >= 0) {
+      F sums[Looked::REALS];
+      Looked::reals(sum[0], sums);
+      write<Looked>(y, sums, own.scale, own.bias, own.outputs);
+    }
 #pragma GCC unroll 8
     for (int j = 0; j + 1 < MOST; j++) sum[j] = sum[j + 1];
     sum[MOST - 1] = Sixteen{};
