@@ -510,6 +510,8 @@ def test_errors():
             each(rb.constant(x, 2), state)
     with pytest.raises(rb.InputError, match="no time axis"):
         fast(x)
+    with pytest.raises(rb.InputError, match=r"expected \[T, N"):
+        list(fast.present(x[:0], 2))
 
 
 @pytest.mark.slow

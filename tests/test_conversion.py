@@ -575,6 +575,7 @@ BAD: dict[str, tuple[Callable[[], Any], type, str]] = {
     "evaluate 0 steps": (lambda: rb.evaluate(snn(), [(GOOD, torch.zeros(16).long())], 0), rb.InputError, "steps=0"),
     "no time": (lambda: snn()(GOOD), rb.InputError, "no time axis"),
     "sample shape": (lambda: snn()(rb.constant(torch.rand(2, 5), 3)), rb.InputError, "expected \\[T, N, 4\\]"),
+    "no samples": (lambda: list(snn().present(GOOD[:0], 2)), rb.InputError, "expected \\[T, N, 4\\]"),
     "input dtype": (lambda: snn()(rb.constant(GOOD.double(), 3)), rb.InputError, "float64"),
     "other batch": (
         lambda: snn()(rb.constant(GOOD, 2), snn()(rb.constant(GOOD[:3], 2))[1]),

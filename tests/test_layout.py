@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "rheobase"
 RANKS = (
-    "version errors spec files",
+    "version errors spec files lloyd",
     "membrane histogram pairs alphabet surrogate threshold scale initial reset gate leak link rehearsal",
     "correction tuning",
     "neuron",

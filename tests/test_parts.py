@@ -457,6 +457,7 @@ alphabets = st.integers(1, 6).map(rb.burst) | st.builds(
 )
 alphabets |= st.builds(rb.signed, st.integers(1, 6), floor=st.booleans())
 alphabets |= st.builds(rb.parallel, st.integers(1, 4), st.sampled_from(["equal", "binary"]))
+alphabets |= st.builds(rb.codebook, st.integers(2, 31), signed=st.booleans())
 alphabets |= st.builds(rb.minifloat, st.integers(1, 3), st.integers(0, 4), signed=st.booleans())
 alphabets |= st.builds(rb.power_of_two, st.integers(1, 10))
 alphabets |= st.builds(rb.cascade, st.integers(1, 4), st.sampled_from(["equal", "binary"]), hard=st.booleans())

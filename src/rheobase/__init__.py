@@ -7,7 +7,19 @@
 """
 
 from . import data, kernels, methods, plot, training
-from .alphabet import Alphabet, binary, burst, cascade, digits, minifloat, parallel, power_of_two, signed, ternary
+from .alphabet import (
+    Alphabet,
+    binary,
+    burst,
+    cascade,
+    codebook,
+    digits,
+    minifloat,
+    parallel,
+    power_of_two,
+    signed,
+    ternary,
+)
 from .beta import calibrate_beta
 from .candidate import Candidate
 from .certificate import Certificate
@@ -167,6 +179,7 @@ __all__ = [
     "calibrate_exit",
     "cascade",
     "cite",
+    "codebook",
     "compile",
     "constant",
     "convert",

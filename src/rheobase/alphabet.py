@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import cache, lru_cache
 from itertools import accumulate, pairwise, product
@@ -11,6 +11,7 @@ from itertools import accumulate, pairwise, product
 import torch
 from torch import Tensor
 
+from .lloyd import lloyd
 from .spec import nearest, require, spec
 
 
@@ -54,8 +55,8 @@ class Alphabet:
 
     def __repr__(self) -> str:
         if not self.uniform:
-            if self.rounds and self in _rounding():
-                return _rounding()[self]
+            if self.rounds and self in (written := _rounding(len(self.levels))):
+                return written[self]
             flags = "".join(f", {name}=True" for name in ("signed", "floor", "greedy") if getattr(self, name))
             return f"Alphabet(levels={self.levels}, heights={self.heights}{flags})"
         k = len(self.levels)
@@ -296,18 +297,42 @@ def minifloat(exponent: int, mantissa: int, *, signed: bool = False) -> Alphabet
     sizes = 1 <= exponent <= 3 and 0 <= mantissa <= 4
     require(sizes, f"minifloat({exponent}, {mantissa}) must have 1..3 bits of exponent and 0..4 of mantissa")
     normal = [float((2**mantissa + m) * 2**e) for e in range(2**exponent - 1) for m in range(2**mantissa)]
-    letters = [*map(float, range(1, 2**mantissa)), *normal]
-    steps = tuple(pairwise([0.0, *letters]))
-    cuts, heights = zip(*(((a + b) / 2, b - a) for a, b in steps), strict=True)
+    return _nearest([*map(float, range(1, 2**mantissa)), *normal], signed)
+
+
+def codebook(k: int, *, signed: bool = False) -> Alphabet:
+    """k letters, `signed` or not, in units of the first: those of `lloyd(k)`, of least squared error for activations.
+
+    The cut to a letter lies half way from the one before it, so the letter rounds and v0 is 0. A message is the number
+    of a letter, and a synaptic operation a product with what a table of k small whole numbers says (quarters of the
+    first letter). Source: the quantiser of [lloyd1982least]; as spikes they are ours.
+
+    >>> codebook(7).letters
+    (1.0, 2.0, 3.25, 4.5, 6.25, 8.25, 11.5)
+    >>> import torch
+    >>> codebook(3).fire(torch.tensor([-9.0, 0.4, 0.5, 1.625, 3.0, 99.0]))
+    tensor([0.0000, 0.0000, 1.0000, 2.2500, 2.2500, 4.0000])
+    """
+    require(2 <= k <= 31, f"codebook({k}) must have 2..31 letters", instead="binary for one")
+    return _nearest(lloyd(k), signed)
+
+
+def _nearest(letters: Sequence[float], signed: bool) -> Alphabet:
+    """The letters that each potential is rounded to."""
+    cuts, heights = zip(*(((a + b) / 2, b - a) for a, b in pairwise([0.0, *letters])), strict=True)
     return Alphabet(levels=cuts, heights=heights, signed=signed)
 
 
 @cache
-def _rounding() -> dict[Alphabet, str]:
-    """How those that round are written."""
-    found = {power_of_two(n): f"power_of_two({n})" for n in range(1, 11)}
-    for e, m, both in product(range(1, 4), range(5), (False, True)):
-        found[minifloat(e, m, signed=both)] = f"minifloat({e}, {m}{', signed=True' if both else ''})"
+def _rounding(k: int) -> dict[Alphabet, str]:
+    """How those of k levels that round are written."""
+    found = {power_of_two(k): f"power_of_two({k})"} if k <= 10 else {}
+    for both, more in ((False, ""), (True, ", signed=True")):
+        if 2 <= k <= 31:
+            found[codebook(k, signed=both)] = f"codebook({k}{more})"
+        for e, m in product(range(1, 4), range(5)):
+            if 2 ** (e + m) - 1 == k:
+                found[minifloat(e, m, signed=both)] = f"minifloat({e}, {m}{more})"
     return found
 
 

@@ -229,6 +229,19 @@ ENTRIES: dict[str, Entry] = {
             "year": "2021",
         },
     ),
+    "lloyd1982least": (
+        "article",
+        {
+            "author": "Lloyd, Stuart P.",
+            "title": "Least Squares Quantization in {PCM}",
+            "journal": "IEEE Transactions on Information Theory",
+            "volume": "28",
+            "number": "2",
+            "pages": "129--137",
+            "year": "1982",
+            "doi": "10.1109/TIT.1982.1056489",
+        },
+    ),
     "loshchilov2017sgdr": (
         "inproceedings",
         {
@@ -598,6 +611,7 @@ SOURCES: list[tuple[Callable[[Any], bool], tuple[str, ...]]] = [
     (lambda part: isinstance(part, DTIF), ("wu2023dtif",)),
     (lambda part: isinstance(part, Radix), ("wang2024radix", "kim2018weighted")),
     (lambda part: isinstance(part, Alphabet) and len(part.levels) > 1, ("li2022burst",)),
+    (lambda part: isinstance(part, Alphabet) and repr(part).startswith("codebook"), ("lloyd1982least",)),
     (lambda part: isinstance(part, Alphabet) and repr(part).startswith("minifloat"), ("rouhani2023microscaling",)),
     (lambda part: isinstance(part, Alphabet) and repr(part).startswith("power_of_two"), ("huang2025differential",)),
     (lambda part: isinstance(part, Alphabet) and part.signed, ("wang2022snm",)),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
+from . import alphabet
+from .alphabet import Alphabet, power_of_two, signed, ternary
 from .alphabet import burst as sent
-from .alphabet import minifloat as small
-from .alphabet import power_of_two, signed, ternary
 from .correction import ChannelBias, NeuronStart, StepBias
 from .direct import DIRECT
 from .direct import i_lif as i_lif
@@ -171,9 +172,23 @@ def minifloat(steps: int = 1, exponent: int = 2, mantissa: int = 2) -> Method:
     two steps on letters of both signs against charge already sent. exponent=2, mantissa=2 are four bits. The letters
     are a number format of quantised networks [rouhani2023microscaling]; as spikes they are ours.
     """
-    require(steps >= 1, f"minifloat(steps={steps}) has no step")
+    return _rounding(steps, partial(alphabet.minifloat, exponent, mantissa))
+
+
+def codebook(steps: int = 1, letters: int = 15) -> Method:
+    """One event a step, at most, that is the number of a letter in a table: the letters of least squared error.
+
+    Otherwise as `minifloat`. 15 letters are four bits. The table is the quantiser of [lloyd1982least] for activations
+    that are many near zero and few far from it; as spikes its letters are ours.
+    """
+    return _rounding(steps, partial(alphabet.codebook, letters))
+
+
+def _rounding(steps: int, made: Callable[..., Alphabet]) -> Method:
+    """Letters to which a potential is rounded, of both signs from two steps on."""
+    require(steps >= 1, f"steps={steps}: letters need a step to leave in")
     several = steps > 1
-    letters = small(exponent, mantissa, signed=several)
+    letters = made(signed=several)
     return Method(
         scale=MinMSE(letters.levels_of(steps)),
         alphabet=letters,
@@ -231,7 +246,7 @@ NAMED: dict[str, Callable[..., Method]] = {
     made.__name__: made
     for made in (
         max_norm, constant, percentile, opi, msat, msat_resnet20, msat_resnet20_cifar10, dtif, burst, qcfs, snm, snnc,
-        ftbc, ltb, srp, cos, wait, radix, mth, dcgs, minifloat, best,
+        ftbc, ltb, srp, cos, wait, radix, mth, dcgs, minifloat, codebook, best,
         fitted, distilled,
     )
 }  # fmt: skip

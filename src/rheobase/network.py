@@ -179,7 +179,7 @@ class SpikingNet(nn.Module):
         if self.waiting:
             chunk = steps
         elif chunk is None:
-            chunk = math.ceil(steps / max(1, math.ceil(steps / self.longest(count(x)))))
+            chunk = math.ceil(steps / max(1, math.ceil(steps / self.longest(max(1, count(x))))))
         chunk = max(1, chunk // self.block) * self.block
         xs = each(lambda part: constant(part, steps), x)
         held = [self.rehearsed(xs, rehearsing) if self.rehearsal else None]

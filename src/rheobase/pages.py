@@ -115,6 +115,12 @@ JUDGED: dict[str, Judgement] = {
         "With two bits, where `fitted` is far above; from two steps on, where letters of equal worth have levels "
         "enough; where every event must be worth the same.",
     ),
+    "codebook": Judgement(
+        "At one step, where a message may have three or four bits and a synapse can multiply by a small whole number: "
+        "with fifteen letters the least loss on ResNet-20, level with `minifloat` on ResNet-56 (docs/low-latency.md).",
+        "With two bits, where `fitted` is far above; from two steps on, where letters of equal worth have levels "
+        "enough; where a letter is sent as so many spikes, since their common unit is a quarter of the smallest.",
+    ),
     "dcgs": Judgement(
         "From 4 steps on: an estimate that is right costs nothing more, so events stop, and the input is paid once.",
         "At one and two steps, where it is `mth`; and in state: two words more a neuron.",

@@ -5,7 +5,7 @@
 
 Data, weights and calibration as in `cifar_conversion`: 512 unlabelled training images, all 10,000 test images. Each
 pair of letters and steps is a conversion of its own by `methods.best(steps, letters)`, and by `fitted`, `distilled`,
-`minifloat` and `radix`. Results that exist are kept.
+`minifloat`, `codebook` and `radix`. Results that exist are kept.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ METHODS: dict[str, Callable[[int, int], Method]] = {
     "fitted": methods.fitted,
     "distilled": methods.distilled,
     "minifloat": lambda steps, letters: methods.minifloat(steps, 2, (letters + 1).bit_length() - 3),
+    "codebook": methods.codebook,
     "radix": methods.radix,
 }
 LEVELS = tuple(sorted({k * t for k in LETTERS for t in STEPS}))
@@ -41,10 +42,10 @@ def label(method: str, letters: int, steps: int) -> str:
 def counts(kind: str, letters: int, steps: int) -> bool:
     """Whether the method is one of its own for this budget.
 
-    One digit is a letter of `fitted`, and 8 digits of 15 letters have more levels than float32 tells apart. Two bits of
-    exponent have at least three letters, and from two steps on letters of both signs, as many again.
+    One digit is a letter of `fitted`, and 8 digits of 15 letters have more levels than float32 tells apart. Uneven
+    letters are at least three, and from two steps on of both signs, as many again.
     """
-    if kind == "minifloat":
+    if kind in ("minifloat", "codebook"):
         return letters >= 3 and steps == 1
     return kind != "radix" or (steps > 1 and (letters + 1) ** steps <= 2**24)
 
