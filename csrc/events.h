@@ -72,7 +72,9 @@ static void gather(const EventConv& conv, const Column* columns, const Events& e
   const int64_t outputs = conv.outputs, width = conv.width, out_w = conv.out_w;
   const int here = static_cast<int>(std::min<int64_t>(VECTORS * W, outputs - block * VECTORS * W));
   F sum[MOST][VECTORS];
+#pragma GCC unroll 16
   for (int j = 0; j < MOST; j++)
+#pragma GCC unroll 16
     for (int v = 0; v < VECTORS; v++) sum[j][v] = load(bias + v * W);
   int64_t at = std::min(0, columns[0].first), column = 0;
   y += at * outputs;
@@ -81,15 +83,21 @@ static void gather(const EventConv& conv, const Column* columns, const Events& e
       for (int32_t e = first[column]; e < first[column + 1]; e++) {
         const F a = all(values[e]);
         const float* w = weights + places[e];
+#pragma GCC unroll 16
         for (int j = 0; j < MOST; j++)
+#pragma GCC unroll 16
           for (int v = 0; v < VECTORS; v++) sum[j][v] = fma(a, load(w + (j * VECTORS + v) * W), sum[j][v]);
       }
     if (at >= 0) {
       if (at >= out_w) return;
+#pragma GCC unroll 16
       for (int v = 0; v < VECTORS; v++) store(y + v * W, sum[0][v], here - v * W);
     }
+#pragma GCC unroll 16
     for (int j = 0; j + 1 < MOST; j++)
+#pragma GCC unroll 16
       for (int v = 0; v < VECTORS; v++) sum[j][v] = sum[j + 1][v];
+#pragma GCC unroll 16
     for (int v = 0; v < VECTORS; v++) sum[MOST - 1][v] = load(bias + v * W);
   }
 }

@@ -87,6 +87,21 @@ struct EventConv {
   int64_t phase_step, kernel_step, block_step;  // from one phase, kernel row, block to the next
 };
 
+constexpr int MOST_COLUMNS_OF_EVENTS = 7;
+constexpr int64_t NEAR = 24 << 10;  // bytes that stay in the first cache beside what is read once
+
+// The gradient by the weights of y = conv(x), stride 1; x and the gradient of y lie with channels last, or as planes.
+// Weights at the steps of [outputs, channels, kernel_h, kernel_w]. So many images at once are `together`.
+struct EventWeights {
+  const float* x;
+  const float* grad;
+  float* weights;
+  int64_t images, height, width, channels, out_h, out_w, outputs;
+  int64_t kernel_h, kernel_w, pad_h, pad_w, dilation_h, together;
+  int64_t steps[4];
+  bool x_last, grad_last;
+};
+
 // Memory that begins on a cache line and is used again; not zeroed, so pages that nothing is written to cost nothing.
 template <class T>
 class Scratch {

@@ -95,6 +95,19 @@ static inline int compress(F a, I at, float* values, int32_t* places) {
 #endif
 }
 
+// Which lanes of `a` are not 0, a bit each.
+static inline uint32_t nonzero(F a) {
+#if defined(RHEOBASE_AVX512)
+  return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+#elif defined(RHEOBASE_AVX2)
+  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_NEQ_UQ)));
+#else
+  uint32_t bits = 0;
+  for (int k = 0; k < W; k++) bits |= static_cast<uint32_t>(a[k] != 0) << k;
+  return bits;
+#endif
+}
+
 // exp(a) to 2 units in the last place, a polynomial on [-ln 2 / 2, ln 2 / 2]; 0 below -87.3, capped above 88.
 static inline F exp(F a) {
   const F shift = all(12582912.0f);  // adding it rounds to a whole number and leaves that in the lowest bits

@@ -3,3 +3,4 @@
 #include "neuron.h"
 #include "backward.h"
 #include "events.h"
+#include "weights.h"

@@ -219,6 +219,28 @@ void event_conv(Tensor x, Tensor weight, std::optional<Tensor> bias, std::vector
   });
 }
 
+// The gradient by the weight [O, C, kernel_h, kernel_w], of any strides, of a convolution with stride 1. x [B, C, H, W] and
+// grad [B, O, OH, OW], whose memory lies channels last, or dense.
+void event_conv_weight(Tensor x, bool x_last, Tensor grad, bool grad_last, std::vector<int64_t> padding, int64_t dilation_h,
+                       Tensor weight) {
+  EventWeights conv{};
+  conv.x = read(x), conv.grad = read(grad), conv.weights = written(weight);
+  conv.images = x.size(0), conv.channels = x.size(1), conv.height = x.size(2), conv.width = x.size(3);
+  conv.outputs = grad.size(1), conv.out_h = grad.size(2), conv.out_w = grad.size(3);
+  conv.kernel_h = weight.size(2), conv.kernel_w = weight.size(3);
+  conv.pad_h = padding[0], conv.pad_w = padding[1], conv.dilation_h = dilation_h;
+  conv.x_last = x_last, conv.grad_last = grad_last;
+  for (int axis = 0; axis < 4; axis++) conv.steps[axis] = weight.stride(axis);
+  const auto parallel = [](int64_t begin, int64_t end, int64_t grain, const auto& work) {
+    torch::stable::parallel_for(begin, end, grain, work);
+  };
+#ifdef RHEOBASE_X86
+  if (used >= AVX512) return avx512::weigh_all(conv, parallel);
+  if (used == AVX2) return avx2::weigh_all(conv, parallel);
+#endif
+  plain::weigh_all(conv, parallel);
+}
+
 // Use an instruction set up to `set` (0 plain, 1 AVX2, 2 AVX-512, 3 with VNNI), -1 for the best there is; answers the one in use.
 int64_t instruction_set(int64_t set) {
   used = set < 0 || set > best ? best : static_cast<InstructionSet>(set);
@@ -255,6 +277,7 @@ STABLE_TORCH_LIBRARY(rheobase, m) {
   m.def(
       "event_conv(Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int dilation_h, Tensor(a!) y) "
       "-> ()");
+  m.def("event_conv_weight(Tensor x, bool x_last, Tensor grad, bool grad_last, int[] padding, int dilation_h, Tensor(a!) weight) -> ()");
   m.def("instruction_set(int set) -> int");
 }
 
@@ -264,6 +287,7 @@ STABLE_TORCH_LIBRARY_IMPL(rheobase, CPU, m) {
   m.impl("neuron_backward", TORCH_BOX(&neuron_backward));
   m.impl("neuron_back", TORCH_BOX(&neuron_back));
   m.impl("event_conv", TORCH_BOX(&event_conv));
+  m.impl("event_conv_weight", TORCH_BOX(&event_conv_weight));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(rheobase, CompositeExplicitAutograd, m) {

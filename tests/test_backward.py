@@ -260,4 +260,5 @@ def test_opcheck_of_the_operators_that_write():
     checked("neuron", (xs, None, v, *out, torch.ones(1), None, 0, *rule(neuron), *law(neuron)))
     x, weight = dyadic(2, 5, 5, 3, seed=1), dyadic(4, 3, 3, 3, seed=2)
     checked("event_conv", (x, weight, torch.ones(4), [1, 1], [1, 1], 1, torch.empty(2, 5, 5, 4)))
+    checked("event_conv_weight", (x, False, x.clone(), False, [0, 0], 1, torch.empty(5, 5, 1, 1)))
     checked("instruction_set", (-1,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 import rheobase as rb
 from rheobase import kernels, ops, testing
-from rheobase.kernels import cpu, reference
+from rheobase.kernels import cpu, events, reference
 from rheobase.membrane import Membrane, Tensors
 from rheobase.neuron import Neuron
 
@@ -186,7 +187,7 @@ def test_convolution_of_events(case, density, with_bias, instructions):
     x = (torch.rand(3, channels, height, width) < density) * torch.randint(-2, 4, (3, channels, height, width)) / 2
     weight, bias = torch.randn(outputs, channels, *kernel), torch.randn(outputs) if with_bias else None
     with testing.poisoned():
-        y = cpu.convolve(x, weight, bias, stride, padding, (dilation, 1))
+        y = events.convolve(x, weight, bias, stride, padding, (dilation, 1))
     exact = F.conv2d(
         x.double(), weight.double(), None if bias is None else bias.double(), stride, padding, (dilation, 1)
     )
@@ -195,13 +196,134 @@ def test_convolution_of_events(case, density, with_bias, instructions):
         F.conv2d(x.double().abs(), weight.double().abs(), None, stride, padding, (dilation, 1)).max() + 1
     )
     for k in range(3):  # a sample's answer does not depend on the batch
-        assert torch.equal(cpu.convolve(x[k : k + 1], weight, bias, stride, padding, (dilation, 1))[0], y[k])
+        assert torch.equal(events.convolve(x[k : k + 1], weight, bias, stride, padding, (dilation, 1))[0], y[k])
 
 
 def test_convolution_of_dyadic_events_is_exact():
     x = testing.dyadic(2, 16, 8, 8, seed=1) * (testing.dyadic(2, 16, 8, 8, seed=2) > 1.5)
     weight = testing.dyadic(16, 16, 3, 3, seed=3)
-    assert torch.equal(cpu.convolve(x, weight, None, (1, 1), (1, 1), (1, 1)), F.conv2d(x, weight, None, 1, 1))
+    assert torch.equal(events.convolve(x, weight, None, (1, 1), (1, 1), (1, 1)), F.conv2d(x, weight, None, 1, 1))
+
+
+LEARNED = [
+    # channels, outputs, kernel, padding, dilation of rows, height, width
+    (16, 16, (3, 3), (1, 1), 1, 9, 11),
+    (40, 70, (3, 3), (0, 0), 1, 6, 6),
+    (5, 24, (3, 3), (2, 1), 2, 9, 6),
+    (3, 9, (3, 3), (4, 5), 1, 4, 3),
+    (33, 70, (1, 1), (0, 0), 1, 4, 5),
+    (3, 10, (5, 3), (2, 0), 1, 9, 7),
+    (8, 20, (2, 4), (0, 2), 1, 10, 12),
+    (4, 30, (5, 5), (2, 2), 1, 9, 8),
+    (2, 12, (3, 7), (1, 3), 1, 8, 9),
+]
+
+
+@pytest.mark.parametrize("case", LEARNED, ids=str)
+@pytest.mark.parametrize("density", [0.0, 0.2, 0.5, 1.0])
+def test_the_gradient_of_a_convolution_of_events(case, density, instructions):
+    channels, outputs, kernel, padding, dilation, height, width = case
+    torch.manual_seed(3)
+    x = (torch.rand(11, channels, height, width) < density) * torch.randint(-2, 4, (11, channels, height, width)) / 2
+    given = x, torch.randn(outputs, channels, *kernel), torch.randn(outputs)
+
+    def learned(convolve: Any, dtype: torch.dtype, layout: torch.memory_format) -> list[Tensor]:
+        parts = [p.to(dtype).requires_grad_(True) for p in given]
+        parts[:2] = (p.detach().contiguous(memory_format=layout).requires_grad_(True) for p in parts[:2])
+        y = convolve(*parts, (1, 1), padding, (dilation, 1))
+        slope = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).sin().to(dtype).view(y.shape)
+        by_events = y.grad_fn.name() == "_LearnedBackward"
+        assert by_events if dtype == torch.float32 and density <= 0.2 else not (by_events and density == 1)
+        return [y.detach(), *torch.autograd.grad((y * slope).sum(), parts)]
+
+    exact = learned(F.conv2d, torch.float64, torch.contiguous_format)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        with testing.poisoned():
+            found = learned(events.convolve, torch.float32, layout)
+        for a, b in zip(found, exact, strict=True):
+            assert a.shape == b.shape
+            assert float((a - b).abs().max()) <= 2e-5 * float(b.abs().max() + 1)
+
+
+def test_the_gradient_of_a_convolution_of_dyadic_events_is_exact():
+    x = testing.dyadic(9, 16, 8, 8, seed=1) * (testing.dyadic(9, 16, 8, 8, seed=2) > 1.5)
+    x = x.contiguous(memory_format=torch.channels_last)
+    weight, slope = testing.dyadic(16, 16, 3, 3, seed=3).requires_grad_(True), testing.dyadic(9, 16, 8, 8, seed=4)
+    dense, sparse = (
+        torch.autograd.grad((f(x, weight, None, (1, 1), (1, 1), (1, 1)) * slope).sum(), weight)[0]
+        for f in (F.conv2d, events.convolve)
+    )
+    assert torch.equal(sparse, dense)
+
+
+def test_the_gradient_does_not_depend_on_the_number_of_threads():
+    torch.manual_seed(0)
+    x, weight = (torch.rand(20, 24, 9, 9) < 0.3).float(), torch.randn(40, 24, 3, 3, requires_grad=True)
+    found, threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            y = events.convolve(x, weight, None, (1, 1), (1, 1), (1, 1))
+            found.append(torch.autograd.grad(y.square().sum(), weight)[0])
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("density", [0.2, 0.5])
+def test_only_what_wants_a_gradient_gets_one(density):
+    x = (torch.rand(4, 6, 5, 5, generator=torch.Generator().manual_seed(0)) < density).float()
+    x = x.contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.randn(64, 6, 3, 3), torch.randn(64)
+    sizes = (1, 1), (1, 1), (1, 1)
+    y = events.convolve(x, weight.requires_grad_(True), bias, *sizes)
+    y.sum().backward()
+    assert [part.grad is not None for part in (x, weight, bias)] == [False, True, False]
+    y = events.convolve(x.requires_grad_(True), weight.detach(), bias.requires_grad_(True), *sizes)
+    y.sum().backward()
+    assert x.grad is not None
+    assert bias.grad is not None
+    assert torch.equal(bias.grad, torch.full((64,), 100.0))
+    (slope,) = torch.autograd.grad(events.convolve(x, weight, None, *sizes).square().sum(), weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        slope.sum().backward()
+
+
+def test_what_no_gradient_by_events_is_made_for_stays_dense():
+    x, weight = torch.rand(1, 2, 9, 9), torch.randn(3, 2, 3, 3, requires_grad=True)
+    assert events.convolves(x, weight, (1, 1), (1, 1), 1)
+    assert not events.convolves(x, weight, (2, 2), (1, 1), 1)
+    assert not events.convolves(x, torch.randn(3, 2, 3, 9, requires_grad=True), (1, 1), (1, 1), 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not events.convolves(x, weight, (1, 1), (1, 1), 1)
+    with torch.no_grad():
+        assert events.convolves(x, weight, (2, 2), (1, 1), 1)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_a_network_learns_on_events_what_it_learns_without(rate):
+    """Six steps of SGD by each; in float32 only sums round otherwise."""
+    torch.manual_seed(0)
+    ann = nn.Sequential(
+        nn.Conv2d(1, 8, 3), rb.MultiThresholdLIF(levels=2), nn.AvgPool2d(2), nn.Conv2d(8, 12, 3, padding=1),
+        rb.MultiThresholdLIF(levels=2), nn.Flatten(), nn.Linear(108, 3),
+    )  # fmt: skip
+    x, y = (torch.rand(10, 1, 8, 8) < rate).float() * 3, torch.arange(10) % 3
+
+    def learned(kernel: str) -> list[Tensor]:
+        net = rb.spiking(copy.deepcopy(ann), x)
+        net.train()
+        optimiser = torch.optim.SGD(net.parameters(), lr=0.05)
+        with kernels.use(kernel):
+            for _ in range(6):
+                optimiser.zero_grad()
+                F.cross_entropy(net(rb.constant(x, steps=3))[0][-1], y).backward()
+                optimiser.step()
+        return [p.detach() for p in net.parameters()]
+
+    for a, b in zip(learned("cpu"), learned("reference"), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(1, 2), (3, 0)])
@@ -209,7 +331,7 @@ def test_convolution_of_events_in_time_is_exact(stride, padding):
     conv = ops.Conv(stride=(stride,), padding=(padding,), dilation=(1,))
     x = testing.dyadic(2, 16, 19, seed=1) * (testing.dyadic(2, 16, 19, seed=2) > 1.5)
     weights = {"weight": testing.dyadic(8, 16, 5, seed=3), "bias": testing.dyadic(8, seed=4)}
-    assert cpu.convolves(x, weights["weight"], conv.dilation, conv.groups)
+    assert events.convolves(x, weights["weight"], conv.stride, conv.dilation, conv.groups)
     assert torch.equal(conv.on_events(weights, x), conv(weights, x))
 
 

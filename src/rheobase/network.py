@@ -116,8 +116,9 @@ class SpikingNet(nn.Module):
             return node.op.over(inputs[0]), None, None
         if self.training and isinstance(node.op, ops.TRAINED):
             return node.op.trained(weights, inputs[0]), None, None
-        op = node.op.on_events if node.name in self._sparse else node.op
-        return over_time(op, weights, inputs), None, None
+        if isinstance(node.op, ops.Conv) and (node.name in self._sparse or node.op.learns(weights, inputs[0])):
+            return over_time(node.op.on_events, weights, inputs), None, None
+        return over_time(node.op, weights, inputs), None, None
 
     def rehearsed(self, xs: Any, visit: Callable[[Visit], None] | None = None) -> State:
         """The state at birth for the inputs `xs` `[T, N, ...]`: what neurons that rehearse learn of their first step,

@@ -1,7 +1,7 @@
-"""The C++ kernels: T steps of a neuron in one pass, and convolution of events. Built at install if there is a compiler.
+"""The C++ kernel of neurons: T steps in one pass. Built at install if there is a compiler.
 
-Both run on PyTorch's own threads, in float32, with the widest instructions the machine has (AVX-512, AVX2 or plain).
-The neuron takes every step in the order and rounding of the reference: the same bits, except that exp and ln of MSAT
+It runs on PyTorch's own threads, in float32, with the widest instructions the machine has (AVX-512, AVX2 or plain).
+It takes every step in the order and rounding of the reference: the same bits, except that exp and ln of MSAT
 and of the exponential DTIF are its own, good to two units in the last place.
 """
 
@@ -20,7 +20,6 @@ from . import fixed
 from .fixed import dense, does_not_fit, per_sample, share
 from .fixed import has_no_gradient as backward_declines
 from .law import CHARGES, law, rule
-from .named import asked
 from .operators import MISSING, PASSES
 from .operators import SETS as SETS
 from .operators import instruction_set as instruction_set
@@ -98,39 +97,3 @@ def _fused(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> 
         amplitude = theta0 * neuron.threshold.slots(letters)
     worth = neuron.threshold.amplitude(theta0, neuron.threshold.rest(theta0)) if amplitude is None else amplitude
     return Emission(letters, worth), Membrane(v, t + steps, total, sent)
-
-
-def convolves(x: Tensor, weight: Tensor, dilation: tuple[int, ...], groups: int) -> bool:
-    """Whether `convolve` takes such a convolution: 1-D or 2-D, one group, rows undilated, float32, no gradient."""
-    plain = weight.ndim in (3, 4) and groups == 1 and dilation[-1] == 1 and x.dtype == weight.dtype == torch.float32
-    still = not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-    return not MISSING and asked() in ("", "cpu") and plain and still and x.device.type == "cpu"
-
-
-def convolve(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> Tensor:
-    """`conv2d` of events: only what is not 0 in `x` `[N, C, H, W]` costs time. Channels last.
-
-    The order of the sum is that of the input, whatever else is in the batch; it is not that of `F.conv2d`.
-    """
-    size = [
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, p, d, k, s in zip(x.shape[2:], padding, dilation, weight.shape[2:], stride, strict=True)
-    ]
-    y = torch.empty((len(x), *size, len(weight)))
-    torch.ops.rheobase.event_conv(
-        x.detach().permute(0, 2, 3, 1).contiguous(),
-        weight.detach().contiguous(),
-        None if bias is None else bias.detach().contiguous(),
-        list(stride),
-        list(padding),
-        dilation[0],
-        y,
-    )
-    return y.permute(0, 3, 1, 2)

@@ -94,6 +94,7 @@ def _register() -> None:
     lib.register_fake("rheobase::neuron", lambda *args: None)
     lib.register_fake("rheobase::neuron_back", lambda *args: None)
     lib.register_fake("rheobase::event_conv", lambda *args: None)
+    lib.register_fake("rheobase::event_conv_weight", lambda *args: None)
     lib.register_fake("rheobase::stage", lambda *args: None)
     lib.register_fake("rheobase::pool", lambda *args: None)
     lib.register_fake("rheobase::neuron_forward", _forward_fake)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..kernels import cpu
+from ..kernels import events
 from ..spec import spec
 from .op import Weights
 
@@ -28,12 +28,16 @@ class Conv:
     def on_events(self, weights: Weights, *xs: Tensor) -> Tensor:
         """The same for an input that is mostly zero; the sum runs in the order of the input."""
         x, weight = xs[0], weights["weight"]
-        if isinstance(self.padding, str) or not cpu.convolves(x, weight, self.dilation, self.groups):
+        if isinstance(self.padding, str) or not events.convolves(x, weight, self.stride, self.dilation, self.groups):
             return self(weights, *xs)
         if weight.ndim == 4:
-            return cpu.convolve(x, weight, weights.get("bias"), self.stride, self.padding, self.dilation)
+            return events.convolve(x, weight, weights.get("bias"), self.stride, self.padding, self.dilation)
         row = [(n, *rest) for n, rest in zip((1, 0, 1), (self.stride, self.padding, self.dilation), strict=True)]
-        return cpu.convolve(x.unsqueeze(2), weight.unsqueeze(2), weights.get("bias"), *row).squeeze(2)
+        return events.convolve(x.unsqueeze(2), weight.unsqueeze(2), weights.get("bias"), *row).squeeze(2)
+
+    def learns(self, weights: Weights, x: Tensor) -> bool:
+        """Whether a gradient is wanted: `on_events` then looks at the input whether it is mostly zero."""
+        return events.differentiated(x, weights["weight"])
 
 
 @spec
