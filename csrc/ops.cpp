@@ -169,11 +169,11 @@ void zeroed(Scratch<float>& a, int64_t size) {
   std::fill_n(a.data(), size, 0.0f);
 }
 
-// The weights [outputs, channels, kernel_h, kernel_w] as `EventConv` wants them.
+// The weights [outputs, channels, kernel_h, kernel_w], of any strides, as `EventConv` wants them.
 struct Packed {
   Scratch<float> weights, bias;
 
-  Packed(EventConv& conv, const float* weight, const float* from_bias) {
+  Packed(EventConv& conv, const Tensor& weight, const float* from_bias) {
     conv.most = (conv.kernel_w + conv.stride_w - 1) / conv.stride_w;
     const int64_t needed = (conv.outputs + lanes() - 1) / lanes();
     int64_t cheapest = INT64_MAX;  // loads: the weights of an event, its value and place
@@ -184,22 +184,26 @@ struct Packed {
     const int64_t block = conv.vectors * lanes(), span = conv.most * block;
     conv.phase_step = conv.channels * span, conv.kernel_step = conv.stride_w * conv.phase_step;
     conv.block_step = conv.kernel_h * conv.kernel_step;
-    zeroed(weights, conv.blocks * conv.block_step), zeroed(bias, conv.blocks * block);
+    if (conv.outputs % block || conv.kernel_w % conv.stride_w) zeroed(weights, conv.blocks * conv.block_step);
+    weights.reserve(conv.blocks * conv.block_step), zeroed(bias, conv.blocks * block);
     if (from_bias) std::copy(from_bias, from_bias + conv.outputs, bias.data());
-    float* packed = weights.data();
-    for (int64_t o = 0; o < conv.outputs; o++)
+    const int64_t steps[] = {weight.stride(0), weight.stride(1), weight.stride(2), weight.stride(3)};
+    for (int64_t first = 0; first < conv.outputs; first += block)  // so that few lines are written at once
       for (int64_t c = 0; c < conv.channels; c++)
         for (int64_t row = 0; row < conv.kernel_h; row++)
           for (int64_t column = 0; column < conv.kernel_w; column++) {
             const int64_t phase = column % conv.stride_w, j = conv.most - 1 - column / conv.stride_w;
-            packed[o / block * conv.block_step + row * conv.kernel_step + phase * conv.phase_step + c * span + j * block +
-                   o % block] = *weight++;
+            const float* from = read(weight) + first * steps[0] + c * steps[1] + row * steps[2] + column * steps[3];
+            float* packed = weights.data() + first / block * conv.block_step + row * conv.kernel_step + phase * conv.phase_step +
+                            c * span + j * block;
+            const int64_t here = std::min(block, conv.outputs - first);
+            for (int64_t o = 0; o < here; o++) packed[o] = from[o * steps[0]];
           }
-    conv.weights = packed, conv.bias = bias.data();
+    conv.weights = weights.data(), conv.bias = bias.data();
   }
 };
 
-// x [B, H, W, C] and y [B, OH, OW, O] dense, weight [O, C, kernel_h, kernel_w] dense.
+// x [B, H, W, C] and y [B, OH, OW, O] dense, weight [O, C, kernel_h, kernel_w].
 void event_conv(Tensor x, Tensor weight, std::optional<Tensor> bias, std::vector<int64_t> stride,
                 std::vector<int64_t> padding, int64_t dilation_h, Tensor y) {
   EventConv conv{};
@@ -209,7 +213,7 @@ void event_conv(Tensor x, Tensor weight, std::optional<Tensor> bias, std::vector
   conv.kernel_h = weight.size(2), conv.kernel_w = weight.size(3);
   conv.stride_h = stride[0], conv.stride_w = stride[1], conv.pad_h = padding[0], conv.pad_w = padding[1];
   conv.dilation_h = dilation_h;
-  const Packed packed(conv, read(weight), bias ? read(*bias) : nullptr);
+  const Packed packed(conv, weight, bias ? read(*bias) : nullptr);
   torch::stable::parallel_for(0, x.size(0), 1, [&](int64_t begin, int64_t end) {
 #ifdef RHEOBASE_X86
     if (used >= AVX512) return avx512::run_events<>(conv, begin, end);

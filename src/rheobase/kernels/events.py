@@ -72,7 +72,7 @@ def _answer(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sizes, paddi
     y = lent((len(x), height, width, len(weight)))
     torch.ops.rheobase.event_conv(
         _channels_last(x),
-        weight.detach().contiguous(),
+        weight.detach(),
         None if bias is None else bias.detach().contiguous(),
         list(stride),
         list(padding),
