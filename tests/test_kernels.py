@@ -285,6 +285,10 @@ def test_only_what_wants_a_gradient_gets_one(density):
     assert x.grad is not None
     assert bias.grad is not None
     assert torch.equal(bias.grad, torch.full((64,), 100.0))
+    alone = bias.detach().requires_grad_(True)
+    events.convolve(x.detach(), weight.detach(), alone, *sizes).sum().backward()
+    assert alone.grad is not None
+    assert torch.equal(alone.grad, bias.grad)
     (slope,) = torch.autograd.grad(events.convolve(x, weight, None, *sizes).square().sum(), weight, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
         slope.sum().backward()
@@ -292,13 +296,13 @@ def test_only_what_wants_a_gradient_gets_one(density):
 
 def test_what_no_gradient_by_events_is_made_for_stays_dense():
     x, weight = torch.rand(1, 2, 9, 9), torch.randn(3, 2, 3, 3, requires_grad=True)
-    assert events.convolves(x, weight, (1, 1), (1, 1), 1)
-    assert not events.convolves(x, weight, (2, 2), (1, 1), 1)
-    assert not events.convolves(x, torch.randn(3, 2, 3, 9, requires_grad=True), (1, 1), (1, 1), 1)
+    assert events.convolves(x, weight, None, (1, 1), (1, 1), 1)
+    assert not events.convolves(x, weight, None, (2, 2), (1, 1), 1)
+    assert not events.convolves(x, torch.randn(3, 2, 3, 9, requires_grad=True), None, (1, 1), (1, 1), 1)
     with torch.autocast("cpu", torch.bfloat16):
-        assert not events.convolves(x, weight, (1, 1), (1, 1), 1)
+        assert not events.convolves(x, weight, None, (1, 1), (1, 1), 1)
     with torch.no_grad():
-        assert events.convolves(x, weight, (2, 2), (1, 1), 1)
+        assert events.convolves(x, weight, None, (2, 2), (1, 1), 1)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
@@ -331,7 +335,7 @@ def test_convolution_of_events_in_time_is_exact(stride, padding):
     conv = ops.Conv(stride=(stride,), padding=(padding,), dilation=(1,))
     x = testing.dyadic(2, 16, 19, seed=1) * (testing.dyadic(2, 16, 19, seed=2) > 1.5)
     weights = {"weight": testing.dyadic(8, 16, 5, seed=3), "bias": testing.dyadic(8, seed=4)}
-    assert events.convolves(x, weights["weight"], conv.stride, conv.dilation, conv.groups)
+    assert events.convolves(x, weights["weight"], None, conv.stride, conv.dilation, conv.groups)
     assert torch.equal(conv.on_events(weights, x), conv(weights, x))
 
 

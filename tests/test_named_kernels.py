@@ -81,11 +81,11 @@ def test_nothing_is_compiled_by_itself(monkeypatch):
 @pytest.mark.skipif(bool(cpu.MISSING), reason=cpu.MISSING)
 def test_events_are_convolved_by_the_reference_too():
     x, weight = torch.rand(1, 2, 5, 5), torch.rand(3, 2, 3, 3)
-    assert events.convolves(x, weight, (1, 1), (1, 1), 1)
+    assert events.convolves(x, weight, None, (1, 1), (1, 1), 1)
     with kernels.use("cpu"):
-        assert events.convolves(x, weight, (1, 1), (1, 1), 1)
+        assert events.convolves(x, weight, None, (1, 1), (1, 1), 1)
     with kernels.use("reference"):
-        assert not events.convolves(x, weight, (1, 1), (1, 1), 1)
+        assert not events.convolves(x, weight, None, (1, 1), (1, 1), 1)
 
 
 # torch.compile

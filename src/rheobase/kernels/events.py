@@ -24,10 +24,10 @@ LISTED = 16
 KERNEL = 7
 """How wide a kernel may be whose weights have their gradient by events."""
 LOOKED_AT = 8
-"""How many samples say which share of an input is events."""
+"""How many samples at least say which share of an input is events, if there are as many."""
 
 
-def convolves(x: Tensor, weight: Tensor, stride: Sizes, dilation: Sizes, groups: int) -> bool:
+def convolves(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sizes, dilation: Sizes, groups: int) -> bool:
     """Whether `convolve` takes such a convolution: 1-D or 2-D, one group, rows undilated, float32.
 
     Where a gradient is wanted also: stride 1, kernels up to `KERNEL` wide, and no autocast, which asks for fewer bits.
@@ -35,15 +35,15 @@ def convolves(x: Tensor, weight: Tensor, stride: Sizes, dilation: Sizes, groups:
     if MISSING or asked() not in ("", "cpu") or x.device.type != "cpu":
         return False
     plain = weight.ndim in (3, 4) and groups == 1 and dilation[-1] == 1 and x.dtype == weight.dtype == torch.float32
-    if not (plain and differentiated(x, weight)):
+    if not (plain and differentiated(x, weight, bias)):
         return plain
     traced = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
     return set(stride) == {1} and weight.shape[-1] <= KERNEL and not traced
 
 
-def differentiated(x: Tensor, weight: Tensor) -> bool:
-    """Whether a gradient may be asked for."""
-    return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+def differentiated(*parts: Tensor | None) -> bool:
+    """Whether a gradient by one of them may be asked for."""
+    return torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in parts)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sizes, padding: Sizes, dilation: Sizes) -> Tensor:
@@ -51,11 +51,11 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sizes, padd
 
     The order of the sum is that of the input, whatever else is in the batch; it is not that of `F.conv2d`. Where a
     gradient is wanted, a few samples of the input are looked at: with more events than `FEW`, or where channels are
-    not last in memory, the answer is that of `F.conv2d`, with more than `SOME` the gradient of the weights too.
+    not last in memory, the answer is that of `F.conv2d`; with more than `SOME` so is the gradient of the weights.
     """
-    if not differentiated(x, weight):
+    if not differentiated(x, weight, bias):
         return _answer(x, weight, bias, stride, padding, dilation)
-    some = x.detach()[:: -(-len(x) // LOOKED_AT)]
+    some = x.detach()[:: max(1, len(x) // LOOKED_AT)]
     share = int(some.count_nonzero()) / max(1, some.numel())
     if share * (1 + LISTED / len(weight)) > SOME:
         return F.conv2d(x, weight, bias, stride, padding, dilation)

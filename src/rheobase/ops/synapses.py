@@ -27,17 +27,19 @@ class Conv:
 
     def on_events(self, weights: Weights, *xs: Tensor) -> Tensor:
         """The same for an input that is mostly zero; the sum runs in the order of the input."""
-        x, weight = xs[0], weights["weight"]
-        if isinstance(self.padding, str) or not events.convolves(x, weight, self.stride, self.dilation, self.groups):
+        x, weight, bias = xs[0], weights["weight"], weights.get("bias")
+        if isinstance(self.padding, str) or not events.convolves(
+            x, weight, bias, self.stride, self.dilation, self.groups
+        ):
             return self(weights, *xs)
         if weight.ndim == 4:
-            return events.convolve(x, weight, weights.get("bias"), self.stride, self.padding, self.dilation)
+            return events.convolve(x, weight, bias, self.stride, self.padding, self.dilation)
         row = [(n, *rest) for n, rest in zip((1, 0, 1), (self.stride, self.padding, self.dilation), strict=True)]
-        return events.convolve(x.unsqueeze(2), weight.unsqueeze(2), weights.get("bias"), *row).squeeze(2)
+        return events.convolve(x.unsqueeze(2), weight.unsqueeze(2), bias, *row).squeeze(2)
 
     def learns(self, weights: Weights, x: Tensor) -> bool:
         """Whether a gradient is wanted: `on_events` then looks at the input whether it is mostly zero."""
-        return events.differentiated(x, weights["weight"])
+        return events.differentiated(x, weights["weight"], weights.get("bias"))
 
 
 @spec
