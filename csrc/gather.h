@@ -2,12 +2,15 @@
 // sums in registers while a row is walked from left to right. Where `flush` events were added up, sums of 16 bits are carried
 // over into 32.
 
+constexpr int AHEAD = 12;                // events
+constexpr int64_t FAR_FROM = 256 << 10;  // bytes of the weights of a block
+
 // Events, and where those of each place begin. All are worth 1 where the term is spelled in ONES: no values then.
 struct Lists {
   Scratch<int32_t> values, weights, first;
 
   void make(const Term& term, int64_t most, int64_t places) {
-    values.reserve(term.spelled != ONES ? most + 2 * W : 0), weights.reserve(most + 2 * W), first.reserve(places + 1);
+    values.reserve(term.spelled != ONES ? most + 2 * W : 0), weights.reserve(most + 2 * W + AHEAD), first.reserve(places + 1);
   }
 };
 
@@ -91,8 +94,9 @@ static void merge(const Term& term, const Lists& events, int64_t row, Lists& out
   out.first[term.width] = n;
 }
 
-// One output row of one block of a window, from its merged events.
-template <class Number, int MOST, int VECTORS, int SPELLED>
+// One output row of one block of a window, from its merged events. FAR: the weights of a block are more than the second
+// cache holds well, so those of later events are asked for early.
+template <class Number, int MOST, int VECTORS, int SPELLED, bool FAR>
 static void gather(const Term& term, const Stage& stage, const Reached* columns, const Lists& events, int64_t window, int64_t block,
                    Scratch<int32_t>& carried, float* y) {
   typedef typename Number::Vector V;
@@ -115,6 +119,11 @@ static void gather(const Term& term, const Stage& stage, const Reached* columns,
         left -= end - e;
         for (; e < end; e += Number::TOGETHER) {
           const auto letters = Number::template letters<SPELLED>(values + e);
+          if constexpr (FAR) {
+            const char* ahead = reinterpret_cast<const char*>(own.weights + places[e + AHEAD]);
+#pragma GCC unroll 16
+            for (int byte = 0; byte < MOST * OUTPUTS * static_cast<int>(sizeof(*own.weights)); byte += 64) __builtin_prefetch(ahead + byte);
+          }
           const auto *one = own.weights + places[e], *other = own.weights + places[e + Number::TOGETHER - 1];
 #pragma GCC unroll 16
           for (int j = 0; j < MOST; j++)
@@ -152,13 +161,21 @@ static void gather(const Term& term, const Stage& stage, const Reached* columns,
 
 typedef void (*Gather)(const Term&, const Stage&, const Reached*, const Lists&, int64_t, int64_t, Scratch<int32_t>&, float*);
 
+template <class Number, int MOST, int VECTORS, bool FAR>
+static Gather spelled(const Term& term) {
+  if (term.spelled == ONES) return gather<Number, MOST, VECTORS, ONES, FAR>;
+  return term.spelled == COUNTS ? gather<Number, MOST, VECTORS, COUNTS, FAR> : gather<Number, MOST, VECTORS, SIGNED, FAR>;
+}
+
 template <class Number, int OUTPUTS, int MOST = 1>
 static Gather gather_of(const Term& term) {
   constexpr int VECTORS = OUTPUTS / Number::WIDTH;
   if constexpr (MOST <= 7) {
     if (term.most != MOST) return gather_of<Number, OUTPUTS, MOST + 1>(term);
-    if (term.spelled == ONES) return gather<Number, MOST, VECTORS, ONES>;
-    return term.spelled == COUNTS ? gather<Number, MOST, VECTORS, COUNTS> : gather<Number, MOST, VECTORS, SIGNED>;
+    if constexpr (MOST <= 3)
+      if (static_cast<int64_t>(term.taken * term.kernel_h * MOST * OUTPUTS * sizeof(typename Number::Weight)) > FAR_FROM)
+        return spelled<Number, MOST, VECTORS, true>(term);
+    return spelled<Number, MOST, VECTORS, false>(term);
   }
   return nullptr;
 }
