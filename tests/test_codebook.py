@@ -42,7 +42,6 @@ def test_no_letter_is_better_anywhere_else(k):
             moved = letters.clone()
             moved[i] += way * 2 * quarter
             assert lost(moved) > 0.999 * error
-    assert lost(letters) == error
 
 
 @pytest.mark.parametrize(("k", "share"), [(3, 0.92), (7, 0.85), (15, 0.8)])

@@ -1,6 +1,6 @@
 """The C++ operators as PyTorch knows them: loaded from the extension, with shapes to trace by and with a gradient.
 
-They check nothing: `rheobase.kernels.cpu` gives them dense float32 tensors on the CPU.
+They check nothing: `rheobase.kernels.cpu` and `events` give them float32 tensors on the CPU, as they ask for them.
 """
 
 from __future__ import annotations
