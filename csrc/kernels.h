@@ -57,9 +57,10 @@ struct NeuronBackward {
   const float* potential;
   int64_t stride;  // of `letters` in time
   float* xs;       // [steps, size]
-  float* v;
-  float* theta;  // one for each neuron of a row, that is added to; null: not wanted, or summed up
+  float* v;        // null: not wanted
+  float* theta;    // one for each neuron of a row, that is added to; null: not wanted, or summed up
   bool to_theta, one, detached;  // whether the gradient by theta is wanted; whether theta is 1 everywhere
+  bool past;                     // gradients by drives are more than the caches hold, so they are written past them
   int64_t rows;
   int alphabet, surrogate, rungs;  // rungs: of `parts`
   float hit;                       // hard reset, attached: the level whose surrogate lets the gradient through

@@ -4,7 +4,7 @@
 constexpr int BLOCK = 4;  // chains side by side hide the latency of each
 
 static inline F charge(const NeuronRun& run, F v, F x) {
-  if (run.charge == LEAK) return run.leak == 1.0f ? v + x : run.leak * v + x;
+  if (run.charge == LEAK) return run.leak * v + x;
   const F way = x - (v - run.rest);
   return v + (run.charge == DECAY ? way / run.leak : way * run.leak);
 }
@@ -128,21 +128,22 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
 
 constexpr int64_t ROW = 2048;  // neurons whose potentials stay in the first-level cache while the steps go by
 
-enum Kind { ANY, INTEGRATES, LEAKS };  // with a soft reset: IF, LIF
+// Whether a letter is subtracted from a potential that only leaks.
+static inline bool simple(const NeuronRun& run) { return run.charge == LEAK && !run.hard; }
 
-// One step of `width` neurons that stand at `v`; `born` at their first step.
-template <int LETTERS, int KIND>
+// One step of `width` neurons that stand at `v`; `born` at their first step. SIMPLE: see `simple`.
+template <int LETTERS, bool SIMPLE>
 static inline F row_step(const NeuronRun& run, const float* xs, float* v, F theta, bool born, int width) {
   const F x = load(xs, width, 0.0f), m = born ? all(*run.start) : load(v, width, 0.0f);
-  const F u = KIND == INTEGRATES ? m + x : KIND == LEAKS ? run.leak * m + x : charge(run, m, x);
+  const F u = SIMPLE ? run.leak * m + x : charge(run, m, x);
   const F s = fire<LETTERS>(run, u, theta);
-  store(v, KIND == ANY ? reset(run, u, theta, s) : u - s * theta, width);
+  store(v, SIMPLE ? u - s * theta : reset(run, u, theta, s), width);
   return s;
 }
 
 // What `neurons` does for a fixed threshold and letters that leave as floats, a step at a time over [i, i + n): long rows
 // of drives and letters, of which the caches know what comes next.
-template <int LETTERS, int KIND>
+template <int LETTERS, bool SIMPLE>
 static void rows(const NeuronRun& run, int64_t i, const float* theta0, int64_t n) {
   const int64_t whole = n / W * W;
   const bool past = run.past && reinterpret_cast<uintptr_t>(run.letters + i) % (4 * W) == 0 && run.size % W == 0;
@@ -154,21 +155,21 @@ static void rows(const NeuronRun& run, int64_t i, const float* theta0, int64_t n
     const F one = all(*theta0) * gain;
     auto theta = [&](int64_t j, int width) { return run.shared ? one : load(theta0 + j, width, 1.0f) * gain; };
     for (int64_t j = 0; j < whole; j += W) {
-      const F s = row_step<LETTERS, KIND>(run, xs + j, v + j, theta(j, W), born, W);
+      const F s = row_step<LETTERS, SIMPLE>(run, xs + j, v + j, theta(j, W), born, W);
       if (past) stream(to + j, s);
       else store(to + j, s);
     }
     if (const int width = static_cast<int>(n - whole))
-      store(to + whole, row_step<LETTERS, KIND>(run, xs + whole, v + whole, theta(whole, width), born, width), width);
+      store(to + whole, row_step<LETTERS, SIMPLE>(run, xs + whole, v + whole, theta(whole, width), born, width), width);
   }
 }
 
-template <int LETTERS, int KIND>
+template <int LETTERS, bool SIMPLE>
 static void run_rows(const NeuronRun& run, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end;) {
     const int64_t at = run.shared ? 0 : i % run.period;
     const int64_t n = std::min(run.shared ? end - i : std::min(end - i, run.period - at), ROW);
-    rows<LETTERS, KIND>(run, i, run.theta0 + at, n);
+    rows<LETTERS, SIMPLE>(run, i, run.theta0 + at, n);
     i += n;
   }
   if (run.past) streamed();
@@ -178,8 +179,7 @@ template <int RULE, int LETTERS, bool BARE = false>
 static void run_range(const NeuronRun& run, int64_t begin, int64_t end) {
   if constexpr (RULE == FIXED && !BARE) {
     if (!run.bytes && !run.amplitude && !run.sent) {
-      if (run.charge != LEAK || run.hard) return run_rows<LETTERS, ANY>(run, begin, end);
-      return run.leak == 1.0f ? run_rows<LETTERS, INTEGRATES>(run, begin, end) : run_rows<LETTERS, LEAKS>(run, begin, end);
+      return simple(run) ? run_rows<LETTERS, true>(run, begin, end) : run_rows<LETTERS, false>(run, begin, end);
     }
     if (bare(run)) return run_range<RULE, LETTERS, true>(run, begin, end);
   }

@@ -38,6 +38,13 @@ const float* read(const Tensor& tensor) { return static_cast<const float*>(tenso
 float* written(const Tensor& tensor) { return static_cast<float*>(tensor.mutable_data_ptr()); }
 float* written(const std::optional<Tensor>& tensor) { return tensor ? written(*tensor) : nullptr; }
 
+// Whether one number stands for all.
+bool constant(const Tensor& x) {
+  for (int64_t axis = 0; axis < x.dim(); axis++)
+    if (x.size(axis) > 1 && x.stride(axis)) return false;
+  return true;
+}
+
 std::vector<float> floats(const std::vector<double>& values) { return {values.begin(), values.end()}; }
 
 // A run by everything that is a number, and the tables it points to.
@@ -68,7 +75,13 @@ void run_all(const NeuronRun& run) {
   torch::stable::parallel_for(0, run.size, 16384, [&](int64_t begin, int64_t end) { run_neurons(run, begin, end); });
 }
 
-void neuron(Tensor xs, std::optional<double> start, Tensor v, std::optional<Tensor> total, std::optional<Tensor> sent, Tensor letters,
+// The potentials `born` with which a run begins: one for each neuron, or one number for all.
+void begin(NeuronRun& run, const Tensor& born) {
+  if (constant(born)) run.start = read(born);
+  else memcpy(run.v, read(born), sizeof(float) * run.size);
+}
+
+void neuron(Tensor xs, Tensor born, Tensor v, std::optional<Tensor> total, std::optional<Tensor> sent, Tensor letters,
             std::optional<Tensor> amplitude, Tensor theta0, std::optional<Tensor> share, int64_t t, int64_t rule,
             std::vector<double> constants, bool normalised, int64_t charge, double leak, double rest, int64_t alphabet,
             std::vector<double> levels, std::vector<double> heights, bool with_sign, bool floored, bool hard, double value,
@@ -76,9 +89,8 @@ void neuron(Tensor xs, std::optional<double> start, Tensor v, std::optional<Tens
   Law law(xs, theta0, rule, constants, charge, leak, rest, share, alphabet, levels, heights, with_sign, floored, hard, value, at);
   NeuronRun& run = law.run;
   run.letters = written(letters), run.amplitude = written(amplitude), run.t = t, run.normalised = normalised;
-  run.v = written(v), run.total = written(total), run.sent = written(sent);
-  const float birth = static_cast<float>(start.value_or(0));
-  run.start = start ? &birth : nullptr, run.past = letters.numel() * 4 > CACHED;
+  run.v = written(v), run.total = written(total), run.sent = written(sent), run.past = letters.numel() * 4 > CACHED;
+  begin(run, born);
   run_all(run);
 }
 
@@ -101,25 +113,25 @@ std::tuple<Tensor, Tensor> neuron_forward(Tensor xs, Tensor v, Tensor theta, std
   Law law(xs, theta, FIXED, {1.0}, charge, leak, rest, share, alphabet, levels, heights, with_sign, floored, hard, value, at);
   Tensor letters = empty(xs, true), after = empty(xs, false);
   law.run.letters = written(letters), law.run.v = written(after);
-  memcpy(law.run.v, read(v), sizeof(float) * law.run.size);
+  begin(law.run, v);
   run_all(law.run);
   return {letters, after};
 }
 
 // The gradient of a run, into the tensors given for it; theta and share only where they are.
 void neuron_back(std::optional<Tensor> grad_letters, std::optional<Tensor> grad_after, Tensor xs, Tensor v, Tensor theta,
-                 std::optional<Tensor> share, Tensor to_xs, Tensor to_v, std::optional<Tensor> to_theta,
+                 std::optional<Tensor> share, Tensor to_xs, std::optional<Tensor> to_v, std::optional<Tensor> to_theta,
                  std::optional<Tensor> to_share, int64_t charge, double leak, double rest, int64_t alphabet,
                  std::vector<double> levels, std::vector<double> heights, bool with_sign, bool floored, bool hard, double value,
                  double at, std::vector<double> parts, bool detached, double hit, int64_t surrogate, std::vector<double> widths) {
   Law law(xs, theta, FIXED, {1.0}, charge, leak, rest, share, alphabet, levels, heights, with_sign, floored, hard, value, at);
   const std::vector<float> c = floats(widths), steps = floats(parts);
   NeuronBackward back{};
-  back.run = law.run, back.run.v = const_cast<float*>(read(v));
+  back.run = law.run, back.run.v = const_cast<float*>(read(v)), back.run.start = constant(v) ? read(v) : nullptr;
   back.letters = grad_letters ? read(*grad_letters) : nullptr;
   back.stride = grad_letters && law.run.steps > 1 ? grad_letters->stride(0) : law.run.size;
   back.potential = grad_after ? read(*grad_after) : nullptr;
-  back.xs = written(to_xs), back.v = written(to_v);
+  back.xs = written(to_xs), back.v = written(to_v), back.past = to_xs.numel() * 4 > CACHED;
   back.alphabet = static_cast<int>(parts.empty() ? alphabet : CASCADE), back.rungs = static_cast<int>(parts.size());
   back.surrogate = static_cast<int>(surrogate), back.widths = c.data(), back.parts = steps.data();
   back.detached = detached, back.hit = static_cast<float>(hit), back.rows = 1;
@@ -148,16 +160,16 @@ void neuron_back(std::optional<Tensor> grad_letters, std::optional<Tensor> grad_
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> neuron_backward(
-    std::optional<Tensor> grad_letters, std::optional<Tensor> grad_after, bool grad_theta, Tensor xs, Tensor v, Tensor theta,
+    std::optional<Tensor> grad_letters, std::optional<Tensor> grad_after, bool grad_v, bool grad_theta, Tensor xs, Tensor v, Tensor theta,
     std::optional<Tensor> share, int64_t charge, double leak, double rest, int64_t alphabet, std::vector<double> levels,
     std::vector<double> heights, bool with_sign, bool floored, bool hard, double value, double at, std::vector<double> parts,
     bool detached, double hit, int64_t surrogate, std::vector<double> widths) {
   const std::vector<int64_t> none{0}, one{share ? 1 : 0};
-  Tensor to_xs = empty(xs, true), to_v = empty(xs, false);
+  Tensor to_xs = empty(xs, true), to_v = grad_v ? empty(xs, false) : torch::stable::new_empty(theta, none);
   Tensor to_theta = grad_theta ? torch::stable::empty_like(theta) : torch::stable::new_empty(theta, none);
   Tensor to_share = torch::stable::new_empty(theta, one);
-  neuron_back(grad_letters, grad_after, xs, v, theta, share, to_xs, to_v, grad_theta ? std::optional(to_theta) : std::nullopt,
-              share ? std::optional(to_share) : std::nullopt, charge, leak, rest, alphabet, levels, heights, with_sign, floored,
+  neuron_back(grad_letters, grad_after, xs, v, theta, share, to_xs, grad_v ? std::optional(to_v) : std::nullopt,
+              grad_theta ? std::optional(to_theta) : std::nullopt, share ? std::optional(to_share) : std::nullopt, charge, leak, rest, alphabet, levels, heights, with_sign, floored,
               hard, value, at, parts, detached, hit, surrogate, widths);
   return {to_xs, to_v, to_theta, to_share};
 }
@@ -268,16 +280,16 @@ STABLE_TORCH_LIBRARY(rheobase, m) {
   "int charge, float leak, float rest, int alphabet, float[] levels, float[] heights, bool with_sign, bool floored, bool hard, float value, float at"
 #define SLOPE "float[] parts, bool detached, float hit, int surrogate, float[] widths"
   m.def(
-      "neuron(Tensor xs, float? start, Tensor(a!) v, Tensor(b!)? total, Tensor(c!)? sent, Tensor(d!) letters, Tensor(e!)? amplitude, "
+      "neuron(Tensor xs, Tensor born, Tensor(a!) v, Tensor(b!)? total, Tensor(c!)? sent, Tensor(d!) letters, Tensor(e!)? amplitude, "
       "Tensor theta0, Tensor? share, int t, int rule, float[] constants, bool normalised, " LAW ") -> ()");
   m.def(
       "neuron_forward(Tensor xs, Tensor v, Tensor theta, Tensor? share, " LAW ", " SLOPE ") -> (Tensor, Tensor)");
   m.def(
-      "neuron_backward(Tensor? grad_letters, Tensor? grad_after, bool grad_theta, Tensor xs, Tensor v, Tensor theta, "
+      "neuron_backward(Tensor? grad_letters, Tensor? grad_after, bool grad_v, bool grad_theta, Tensor xs, Tensor v, Tensor theta, "
       "Tensor? share, " LAW ", " SLOPE ") -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "neuron_back(Tensor? grad_letters, Tensor? grad_after, Tensor xs, Tensor v, Tensor theta, Tensor? share, "
-      "Tensor(a!) to_xs, Tensor(b!) to_v, Tensor(c!)? to_theta, Tensor(d!)? to_share, " LAW ", " SLOPE ") -> ()");
+      "Tensor(a!) to_xs, Tensor(b!)? to_v, Tensor(c!)? to_theta, Tensor(d!)? to_share, " LAW ", " SLOPE ") -> ()");
   m.def(
       "event_conv(Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int dilation_h, Tensor(a!) y) "
       "-> ()");

@@ -26,11 +26,16 @@ RESETS = [Subtract(), ToValue(0.25), ToValue(0.5, at="full")]
 RESETS += [replace(reset, detach=True) for reset in RESETS]
 
 
-def gradients(kernel: str, neuron: Neuron, t: Tensors, xs: Tensor, cut: int = 0) -> dict[str, Tensor]:
+LEARNED = ("theta0", "v0", "bias", "leak")
+
+
+def gradients(
+    kernel: str, neuron: Neuron, t: Tensors, xs: Tensor, cut: int = 0, learned: tuple[str, ...] = LEARNED
+) -> dict[str, Tensor]:
     """What a run emits and leaves, and the gradients of a weighted sum of both; at `cut` the memory is handed on."""
     xs = xs.detach().requires_grad_(True)
     sources = {"xs": xs}
-    for name in ("theta0", "v0", "bias", "leak"):
+    for name in learned:
         if (held := getattr(t, name)) is not None:
             sources[name] = held.detach().clone().requires_grad_(True)
     t = t._replace(**{name: source for name, source in sources.items() if name != "xs"})
@@ -55,9 +60,12 @@ def agree(
     *,
     by: str = "cpu",
     wrong: Neuron | None = None,
+    learned: tuple[str, ...] = LEARNED,
 ) -> None:
     """The same letters and potentials bit for bit, the same gradients to a few roundings, or `exact`, bit for bit."""
-    ours, theirs = gradients(by, wrong or neuron, t, xs, cut), gradients("reference", neuron, t, xs, cut)
+    ours, theirs = (
+        gradients(kernel, of, t, xs, cut, learned) for kernel, of in ((by, wrong or neuron), ("reference", neuron))
+    )
     for name, expected in theirs.items():
         if name in ("ys", "v", *exact):
             assert torch.equal(ours[name], expected), name

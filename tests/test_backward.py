@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import rheobase as rb
-from gradients import ALPHABETS, LEAKS, RESETS, SURROGATES, agree, gradients, tensors
+from gradients import ALPHABETS, LEAKS, LEARNED, RESETS, SURROGATES, agree, gradients, tensors
 from rheobase import Decay, Leak, LearnedDecay, Neuron, Rectangular, Subtract, ToValue, kernels
 from rheobase.kernels import cpu
 from rheobase.kernels.law import law, rule, slope
@@ -36,14 +36,17 @@ pytestmark = pytest.mark.skipif(bool(cpu.MISSING), reason=cpu.MISSING)
     seed=st.integers(0, 1000),
     per=st.sampled_from(["layer", "channel", "neuron"]),
     gain=st.sampled_from([1.0, 0.5]),
+    learned=st.sampled_from([LEARNED, ("bias",), ("v0",)]),
 )
-def test_gradients_are_those_of_the_law(surrogate, alphabet, leak, reset, shape, batch, steps, seed, per, gain):
+def test_gradients_are_those_of_the_law(
+    surrogate, alphabet, leak, reset, shape, batch, steps, seed, per, gain, learned
+):
     size = {"layer": (), "channel": (shape[0], *(1 for _ in shape[1:])), "neuron": shape}[per]
     theta0 = dyadic(*size, seed=seed, low=0.25, high=3.0)
     bias = dyadic(2, *shape, seed=seed, low=-0.5, high=0.5) if seed % 2 else None
     neuron = Neuron(threshold=rb.Fixed(gain), alphabet=alphabet, leak=leak, reset=reset, surrogate=surrogate)
     xs = dyadic(steps, batch, *shape, seed=seed, low=-2, high=4)
-    agree(neuron, tensors(leak, theta0, bias), xs, cut=seed % steps)
+    agree(neuron, tensors(leak, theta0, bias), xs, cut=seed % steps, learned=learned)
 
 
 EXACT = [Rectangular(), Rectangular(0.5)]
@@ -58,7 +61,8 @@ def test_on_dyadic_numbers_the_rectangle_gives_the_same_bits(alphabet, reset, in
     for surrogate, leak in itertools.product(EXACT, (Leak(), Leak(0.5), Decay(2.0))):
         neuron = Neuron(alphabet=alphabet, leak=leak, reset=reset, surrogate=surrogate)
         xs = torch.floor(dyadic(3, 2, 150, seed=5, low=-2, high=4) * 8) / 8
-        agree(neuron, tensors(leak, torch.tensor(1.0)), xs, exact=exact)
+        for learned in (LEARNED, ("v0",)):
+            agree(neuron, tensors(leak, torch.tensor(1.0)), xs, exact=exact, learned=learned)
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=str)
@@ -66,7 +70,9 @@ def test_every_instruction_set_has_the_gradient(surrogate, instructions):
     for alphabet, leak in itertools.product(ALPHABETS, (Leak(0.5), LearnedDecay(3.0))):
         neuron = Neuron(alphabet=alphabet, leak=leak, surrogate=surrogate)
         theta0 = dyadic(3, 7, 11, seed=3, low=0.25, high=3.0)
-        agree(neuron, tensors(leak, theta0), torch.randn(4, 2, 3, 7, 11, generator=torch.Generator().manual_seed(1)))
+        xs = torch.randn(4, 2, 3, 7, 11, generator=torch.Generator().manual_seed(1))
+        for learned in (LEARNED, ()):
+            agree(neuron, tensors(leak, theta0), xs, learned=learned)
 
 
 WRONG: dict[str, Callable[[Neuron], Neuron]] = {
@@ -112,6 +118,14 @@ def test_many_neurons_sum_up_the_same_on_any_number_of_threads():
         again = gradients("cpu", neuron, t, xs)
         torch.set_num_threads(threads)
         assert all(torch.equal(once[name], again[name]) for name in ("ys", "v", "xs", "theta0", "leak"))
+
+
+@pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 5])
+def test_letters_and_gradients_that_are_more_than_the_caches_hold(size, instructions):
+    """They are written past them, where that meets whole vectors."""
+    xs = dyadic(3, 1, size, seed=5, low=-1, high=2)
+    for learned in (LEARNED, ()):
+        agree(Neuron(leak=Leak(0.5), surrogate=rb.ATan()), tensors(Leak(), torch.tensor(1.0)), xs, learned=learned)
 
 
 def test_layouts_and_constant_drives():
@@ -243,8 +257,9 @@ def test_opcheck_of_the_neuron_and_its_gradient(leak, reset):
         given, numbers = (xs, v, theta, share), (*law(neuron), *slope(neuron))
         learned = [None if part is None else part.clone().requires_grad_(True) for part in given]
         checked("neuron_forward", (*learned, *numbers))
-        checked("neuron_backward", (dyadic(3, 2, 5, 4, seed=4), None, True, *given, *numbers))
-        checked("neuron_backward", (None, dyadic(2, 5, 4, seed=5), False, *given, *numbers))
+        checked("neuron_backward", (dyadic(3, 2, 5, 4, seed=4), None, True, True, *given, *numbers))
+        checked("neuron_backward", (None, dyadic(2, 5, 4, seed=5), False, False, *given, *numbers))
+        checked("neuron_forward", (xs, torch.tensor(0.25).expand(2, 5, 4), theta, share, *numbers))
         out = (
             torch.empty_like(xs),
             torch.empty_like(v),
@@ -257,7 +272,7 @@ def test_opcheck_of_the_neuron_and_its_gradient(leak, reset):
 def test_opcheck_of_the_operators_that_write():
     neuron, xs, v = Neuron(threshold=rb.MSAT()), dyadic(3, 2, 9, seed=1), dyadic(2, 9, seed=2)
     out = (torch.zeros_like(v), None, torch.empty_like(xs), torch.empty_like(xs))
-    checked("neuron", (xs, None, v, *out, torch.ones(1), None, 0, *rule(neuron), *law(neuron)))
+    checked("neuron", (xs, v.clone(), v, *out, torch.ones(1), None, 0, *rule(neuron), *law(neuron)))
     x, weight = dyadic(2, 5, 5, 3, seed=1), dyadic(4, 3, 3, 3, seed=2)
     checked("event_conv", (x, weight, torch.ones(4), [1, 1], [1, 1], 1, torch.empty(2, 5, 5, 4)))
     checked("event_conv_weight", (x, False, x.clone(), False, [0, 0], 1, torch.empty(5, 5, 1, 1)))

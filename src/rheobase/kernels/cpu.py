@@ -13,11 +13,11 @@ from torch import Tensor
 from ..gate import Open, SentCharge, SpikeConfidence, Wait
 from ..link import Rate
 from ..membrane import Membrane, Tensors, differentiated
-from ..neuron import Emission, Neuron, begin, drives, fits
+from ..neuron import Emission, Neuron, drives
 from ..reset import Subtract, ToValue
 from ..threshold import DTIF, MSAT, Fixed, Radix
 from . import fixed
-from .fixed import dense, does_not_fit, per_sample, share
+from .fixed import dense, does_not_fit, per_sample, potentials, share
 from .fixed import has_no_gradient as backward_declines
 from .law import CHARGES, law, rule
 from .operators import MISSING, PASSES
@@ -55,30 +55,25 @@ def declines(
 
 def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tuple[Emission, Membrane]:
     """`emissions` of the law in one pass over `xs` `[T, N, ...]`, with a gradient where one is wanted."""
-    if differentiated(xs, tensors, m):
-        m = begin(neuron, tensors, xs, m)
-        return fixed.run(PASSES, neuron, tensors, drives(neuron, tensors, xs, m.t).float(), m, True)
-    return _fused(neuron, tensors, xs, m)
+    wanted = differentiated(xs, tensors, m)
+    m = fixed.begin(neuron, tensors, xs, m)
+    xs = drives(neuron, tensors, xs, m.t).float()
+    return fixed.run(PASSES, neuron, tensors, xs, m, True) if wanted else _fused(neuron, tensors, xs, m)
 
 
-def _fused(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tuple[Emission, Membrane]:
+def _fused(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane) -> tuple[Emission, Membrane]:
     """A run without a gradient, of every rule and gate."""
-    fits(neuron, xs, m)
-    t = torch.zeros((), dtype=torch.int64) if m is None else m.t
-    xs = drives(neuron, tensors, xs, t).float()
-    steps, shape, layout, theta0 = len(xs), xs.shape[1:], dense(xs), tensors.theta0.float()
+    steps, shape, layout, theta0, t = len(xs), xs.shape[1:], dense(xs), tensors.theta0.float(), m.t
     letters = ROOM.strided(xs.shape, layout)
     moves = neuron.threshold.graded and not isinstance(neuron.threshold, Radix)
     amplitude = ROOM.strided(xs.shape, layout) if moves else None
     v = ROOM.strided(shape, layout[1:])
-    start = float(tensors.v0.detach()) if m is None and tensors.v0.numel() == 1 else None
-    if start is None:
-        v.copy_(tensors.v0 if m is None else m.v)
-    born = (neuron.threshold.born(v), neuron.gate.born(v)) if m is None else (m.threshold, m.gate)
-    total, sent = (tuple(torch.empty_strided(shape, layout[1:]).copy_(part) for part in parts) for parts in born)
+    total, sent = (
+        tuple(torch.empty_strided(shape, layout[1:]).copy_(part) for part in parts) for parts in (m.threshold, m.gate)
+    )
     torch.ops.rheobase.neuron(
         xs,
-        start,
+        potentials(m.v, xs[0]),
         v,
         total[0] if total else None,
         sent[0] if sent else None,

@@ -12,7 +12,7 @@ from ..gate import Open, Wait
 from ..leak import LearnedDecay
 from ..link import Rate
 from ..membrane import Membrane, Tensors
-from ..neuron import Emission, Neuron
+from ..neuron import Emission, Neuron, fits
 from ..threshold import Fixed
 from .law import SURROGATES, law, slope
 
@@ -21,7 +21,10 @@ class Passes(NamedTuple):
     """Both ways through T steps, in the signatures of the operators `neuron_forward` and `neuron_backward`.
 
     forward(xs, v, theta, share, *numbers) -> letters, v'
-    backward(by letters, by v', theta wanted, xs, v, theta, share, *numbers) -> by xs, by v, by theta, by share
+    backward(by letters, by v', v wanted, theta wanted, xs, v, theta, share, *numbers)
+        -> by xs, by v, by theta, by share
+
+    v lies as `xs[0]` does, or is one number expanded.
     """
 
     forward: Callable[..., tuple[Tensor, Tensor]]
@@ -44,12 +47,13 @@ class Differentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         xs, v, theta, share = ctx.saved_tensors
-        arrived = [None if g is None else laid(g, like) for g, like in zip(grads, (xs, v), strict=True)]
-        by_theta = theta.requires_grad
-        found = ctx.passes.backward(*arrived, by_theta, xs, v, theta, share, *ctx.numbers)
-        to_xs, to_v, to_theta, to_share = found
-        row = to_xs, to_v, to_theta if by_theta else None, None if share is None else to_share.reshape(share.shape)
-        return None, *row, *(None for _ in ctx.numbers)
+        arrived = [None if g is None else laid(g, like) for g, like in zip(grads, (xs, xs[0]), strict=True)]
+        wanted = v.requires_grad, theta.requires_grad
+        found = ctx.passes.backward(*arrived, *wanted, xs, v, theta, share, *ctx.numbers)
+        to_xs, *others, to_share = found
+        by_v, by_theta = (to if asked else None for to, asked in zip(others, wanted, strict=True))
+        by_share = None if share is None else to_share.reshape(share.shape)
+        return None, to_xs, by_v, by_theta, by_share, *(None for _ in ctx.numbers)
 
 
 def run(
@@ -57,9 +61,19 @@ def run(
 ) -> tuple[Emission, Membrane]:
     """A run over drives `xs` `[T, N, ...]` as the neuron meets them, from the memory `m`."""
     worth = neuron.threshold.rest(tensors.theta0.float())
-    given = xs, laid(m.v, xs[0]), per_sample(worth, xs[0]), share(neuron, tensors), *law(neuron), *slope(neuron)
-    letters, v = Differentiable.apply(passes, *given) if differentiated else passes.forward(*given)
-    return Emission(letters, worth), m._replace(v=v, t=m.t + len(xs))
+    given = xs, potentials(m.v, xs[0]), per_sample(worth, xs[0]), share(neuron, tensors), *law(neuron), *slope(neuron)
+    letters, after = Differentiable.apply(passes, *given) if differentiated else passes.forward(*given)
+    return Emission(letters, worth), m._replace(v=after, t=m.t + len(xs))
+
+
+def begin(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> Membrane:
+    """`rheobase.neuron.begin` with a potential at birth that takes no memory: `Tensors.v0`, expanded."""
+    fits(neuron, xs, m)
+    if m is not None:
+        return m
+    v = tensors.v0.float().expand(xs.shape[1:])
+    t = torch.zeros((), dtype=torch.int64, device=xs.device)
+    return Membrane(v, t, neuron.threshold.born(v), neuron.gate.born(v), neuron.link.born(v))
 
 
 def has_no_gradient(neuron: Neuron) -> str:
@@ -120,6 +134,12 @@ def laid(t: Tensor, like: Tensor) -> Tensor:
     if t.dtype == torch.float32 and all(n == 1 or a == b for n, a, b in zip(t.shape, t.stride(), strides, strict=True)):
         return t
     return torch.empty_strided(t.shape, strides, device=t.device).copy_(t)
+
+
+def potentials(v: Tensor, x: Tensor) -> Tensor:
+    """Potentials at birth in the order in which `x` lies in memory, or one number expanded, as it is."""
+    one = v.dtype == torch.float32 and not any(v.stride())
+    return v if one else laid(v, x)
 
 
 def per_sample(theta: Tensor, x: Tensor) -> Tensor:

@@ -45,9 +45,12 @@ def _forward_fake(xs: Tensor, v: Tensor, *law: Any) -> tuple[Tensor, Tensor]:
     return xs.new_empty_strided(xs.shape, dense(xs)), xs.new_empty_strided(xs.shape[1:], xs.stride()[1:])
 
 
-def _backward_fake(letters: Any, after: Any, by_theta: bool, xs: Tensor, v: Tensor, theta: Tensor, *law: Any) -> Any:
+def _backward_fake(
+    letters: Any, after: Any, by_v: bool, by_theta: bool, xs: Tensor, v: Tensor, theta: Tensor, *law: Any
+) -> Any:
+    to_xs, to_v = _forward_fake(xs, v)
     to_theta = torch.empty_like(theta) if by_theta else theta.new_empty(0)
-    return *_forward_fake(xs, v), to_theta, theta.new_empty(0 if law[0] is None else 1)
+    return to_xs, to_v if by_v else theta.new_empty(0), to_theta, theta.new_empty(0 if law[0] is None else 1)
 
 
 def _forward(xs: Tensor, v: Tensor, theta: Tensor, share: Tensor | None, *numbers: Any) -> tuple[Tensor, Tensor]:
@@ -55,23 +58,24 @@ def _forward(xs: Tensor, v: Tensor, theta: Tensor, share: Tensor | None, *number
     if torch.compiler.is_compiling():
         return torch.ops.rheobase.neuron_forward(xs, v, theta, share, *numbers)
     layout, fixed = dense(xs), (0, 0, [1.0], False)
-    letters, after = ROOM.strided(xs.shape, layout), ROOM.strided(v.shape, layout[1:]).copy_(v)
-    torch.ops.rheobase.neuron(xs, None, after, None, None, letters, None, theta, share, *fixed, *numbers[:LAW])
+    letters, after = ROOM.strided(xs.shape, layout), ROOM.strided(v.shape, layout[1:])
+    torch.ops.rheobase.neuron(xs, v, after, None, None, letters, None, theta, share, *fixed, *numbers[:LAW])
     return letters, after
 
 
-def _walked(letters: Tensor | None, after: Tensor | None, by_theta: bool, *inputs: Any) -> Gradients:
+def _walked(letters: Tensor | None, after: Tensor | None, by_v: bool, by_theta: bool, *inputs: Any) -> Gradients:
     """The operator `neuron_backward`, in memory that is used again; a gradient of it is asked of the operator."""
     if torch.compiler.is_compiling() or torch.is_grad_enabled():
-        return torch.ops.rheobase.neuron_backward(letters, after, by_theta, *inputs)
+        return torch.ops.rheobase.neuron_backward(letters, after, by_v, by_theta, *inputs)
     (xs, v, theta, share), numbers = inputs[:4], inputs[4:]
     layout = dense(xs)
-    to_xs, to_v = ROOM.strided(xs.shape, layout), ROOM.strided(v.shape, layout[1:])
+    to_xs = ROOM.strided(xs.shape, layout)
+    to_v = ROOM.strided(v.shape, layout[1:]) if by_v else None
     to_theta = torch.empty_like(theta) if by_theta else None
     to_share = None if share is None else theta.new_empty(1)
     torch.ops.rheobase.neuron_back(letters, after, xs, v, theta, share, to_xs, to_v, to_theta, to_share, *numbers)
-    nothing = theta.new_empty(0)
-    return to_xs, to_v, nothing if to_theta is None else to_theta, nothing if to_share is None else to_share
+    to_v, to_theta, to_share = (theta.new_empty(0) if found is None else found for found in (to_v, to_theta, to_share))
+    return to_xs, to_v, to_theta, to_share
 
 
 PASSES = Passes(_forward, _walked)

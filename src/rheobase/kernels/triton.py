@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from ..membrane import Membrane, Tensors, differentiated
-from ..neuron import Emission, Neuron, begin, drives
+from ..neuron import Emission, Neuron, drives
 from ..reset import Subtract, ToValue
 from . import fixed
-from .fixed import dense
+from .fixed import dense, laid
 from .law import CHARGES
 from .named import asked
 
@@ -58,11 +58,12 @@ def _unknown(neuron: Neuron) -> str:
 def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tuple[Emission, Membrane]:
     """`emissions` of the law in one pass over `xs` `[T, N, ...]`, with a gradient where one is wanted."""
     wanted = differentiated(xs, tensors, m)
-    m = begin(neuron, tensors, xs, m)
+    m = fixed.begin(neuron, tensors, xs, m)
     return fixed.run(PASSES, neuron, tensors, drives(neuron, tensors, xs, m.t), m, wanted)
 
 
 def _forward(xs: Tensor, v: Tensor, theta: Tensor, share: Tensor | None, *numbers: Any) -> tuple[Tensor, Tensor]:
+    v = laid(v, xs[0])
     letters, after = _like(xs), torch.empty_like(v)
     sizes, known = arguments(xs, theta, numbers)
     with torch.cuda.device_of(xs):
@@ -71,9 +72,10 @@ def _forward(xs: Tensor, v: Tensor, theta: Tensor, share: Tensor | None, *number
 
 
 def _backward(
-    letters: Tensor | None, after: Tensor | None, by_theta: bool, xs: Tensor, v: Tensor, theta: Tensor,
+    letters: Tensor | None, after: Tensor | None, by_v: bool, by_theta: bool, xs: Tensor, v: Tensor, theta: Tensor,
     share: Tensor | None, *numbers: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    v = laid(v, xs[0])
     before, (to_v, to_theta, to_share) = _like(xs), (torch.empty_like(v) for _ in range(3))
     to_xs = before if xs.dtype == torch.float32 else torch.empty_like(before, dtype=xs.dtype)
     arrived = v if letters is None else letters, v if after is None else after
