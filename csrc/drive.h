@@ -107,10 +107,11 @@ struct Worker {
     }
   }
 
-  void fire(int64_t image, int64_t row, int64_t rows) {
+  // xs: the drives of these rows, at each step `stride` further.
+  void fire(int64_t image, int64_t row, int64_t rows, const float* xs, int64_t stride) {
     const int64_t line = stage.out_w * stage.outputs, size = rows * line, begin = row * line, whole = stage.out_h * line;
     NeuronRun run = stage.neurons;
-    run.xs = drives.data(), run.stride = run.size = size;
+    run.xs = xs, run.stride = stride, run.size = size;
     run.bytes = stage.letters + image * stage.steps * whole + begin, run.bytes_stride = whole;
     run.v += image * whole + begin;
     if (run.total) run.total += image * whole + begin;
@@ -132,19 +133,25 @@ struct Worker {
       if (term.kind == LOOKUP) coded[k].fill(term, stage, letters(term, image));
       if (term.kind == EVENTS || term.kind == REAL_EVENTS) gathered[k].fill(term, stage, letters(term, image));
     }
-    const int64_t line = stage.steps * stage.out_w * stage.outputs;
+    const Term& only = stage.terms[0];
+    const bool given = stage.terms.size() == 1 && only.kind == CURRENT && corrections.empty();
+    const int64_t line = stage.out_w * stage.outputs;
     for (int64_t row = 0; row < stage.out_h; row += together) {
       const int64_t rows = std::min(together, stage.out_h - row), count = rows * line;
+      if (given) {
+        fire(image, row, rows, only.current + image * only.image_step + row * line, only.time_step);
+        continue;
+      }
       for (size_t k = 0; k < stage.terms.size(); k++) {
         const Term& own = stage.terms[k];
         if (k && own.kind == IDENTITY)
           identity<true>(own, stage, letters(own, image), scales[k].data(), row, rows, drives.data());
         else
           term(k, image, row, rows, k ? more.data() : drives.data());
-        if (k && own.kind != IDENTITY) add(drives.data(), more.data(), count);
+        if (k && own.kind != IDENTITY) add(drives.data(), more.data(), stage.steps * count);
       }
       correct(rows);
-      fire(image, row, rows);
+      fire(image, row, rows, drives.data(), count);
     }
   }
 

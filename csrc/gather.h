@@ -5,9 +5,11 @@
 constexpr int AHEAD = 12;                // events
 constexpr int64_t FAR_FROM = 256 << 10;  // bytes of the weights of a block
 
-// Events, and where those of each place begin. All are worth 1 where the term is spelled in ONES: no values then.
+// Events, and where those of each place begin. All are worth 1 where the term is spelled in ONES: no values then. crowd: of
+// the columns of a row, how many at most one output sees.
 struct Lists {
   Scratch<int32_t> values, weights, first;
+  int64_t crowd;
 
   void make(const Term& term, int64_t most, int64_t places) {
     values.reserve(term.spelled != ONES ? most + 2 * W : 0), weights.reserve(most + 2 * W + AHEAD), first.reserve(places + 1);
@@ -92,6 +94,9 @@ static void merge(const Term& term, const Lists& events, int64_t row, Lists& out
     }
   }
   out.first[term.width] = n;
+  out.crowd = 0;
+  for (int64_t column = 0; column < term.width; column++)
+    out.crowd = std::max<int64_t>(out.crowd, out.first[std::min(column + term.kernel_w, term.width)] - out.first[column]);
 }
 
 // One output row of one block of a window, from its merged events. FAR: the weights of a block are more than the second
@@ -103,10 +108,11 @@ static void gather(const Term& term, const Stage& stage, const Reached* columns,
   constexpr int WIDTH = Number::WIDTH, OUTPUTS = VECTORS * WIDTH;
   const Block<typename Number::Weight> own(term, stage, window, block);
   const int32_t *values = events.values.data(), *places = events.weights.data(), *first = events.first.data();
-  V sum[MOST][VECTORS] = {};
-  int64_t at = std::min(0, columns[0].first), column = 0, left = term.flush;
+  V sum[MOST * VECTORS] = {};
+  int64_t at = std::min(0, columns[0].first), column = 0, left = INT32_MAX;
   int32_t* wide = nullptr;  // of the output `at`
-  if (first[term.width] >= left) {
+  if (events.crowd > term.flush) {
+    left = term.flush;
     const int64_t size = (stage.out_w + MOST - at) * OUTPUTS;
     carried.reserve(size), wide = carried.data();
     std::fill_n(wide, size, 0);
@@ -125,37 +131,23 @@ static void gather(const Term& term, const Stage& stage, const Reached* columns,
             for (int byte = 0; byte < MOST * OUTPUTS * static_cast<int>(sizeof(*own.weights)); byte += 64) __builtin_prefetch(ahead + byte);
           }
           const auto *one = own.weights + places[e], *other = own.weights + places[e + Number::TOGETHER - 1];
-#pragma GCC unroll 16
-          for (int j = 0; j < MOST; j++)
-#pragma GCC unroll 16
-            for (int v = 0; v < VECTORS; v++) {
-              const int from = (j * VECTORS + v) * WIDTH;
-              Number::template add<SPELLED>(sum[j][v], one + from, other + from, letters);
-            }
+          each<MOST * VECTORS>(EACH(k) { Number::template add<SPELLED>(sum[k], one + k * WIDTH, other + k * WIDTH, letters); });
         }
         if (left) continue;
-#pragma GCC unroll 16
-        for (int j = 0; j < MOST; j++)
-#pragma GCC unroll 16
-          for (int v = 0; v < VECTORS; v++) Number::carry(sum[j][v], wide + (j * VECTORS + v) * WIDTH);
+        each<MOST * VECTORS>(EACH(k) { Number::carry(sum[k], wide + k * WIDTH); });
         left = term.flush;
       }
     if (at >= 0) {
       if (at >= stage.out_w) return;
-#pragma GCC unroll 16
-      for (int v = 0; v < VECTORS; v++) {
+      each<VECTORS>(EACH(v) {
         F sums[Number::REALS];
-        Number::reals(sum[0][v], wide ? wide + v * WIDTH : nullptr, sums);
+        Number::reals(sum[v], wide ? wide + v * WIDTH : nullptr, sums);
         write<Number>(y + v * WIDTH, sums, own.scale + v * WIDTH, own.bias + v * WIDTH, own.outputs - v * WIDTH);
-      }
+      });
     }
     if (wide) wide += OUTPUTS;
-#pragma GCC unroll 16
-    for (int j = 0; j + 1 < MOST; j++)
-#pragma GCC unroll 16
-      for (int v = 0; v < VECTORS; v++) sum[j][v] = sum[j + 1][v];
-#pragma GCC unroll 16
-    for (int v = 0; v < VECTORS; v++) sum[MOST - 1][v] = V{};
+    each<(MOST - 1) * VECTORS>(EACH(k) { sum[k] = sum[k + VECTORS]; });
+    each<VECTORS>(EACH(v) { sum[(MOST - 1) * VECTORS + v] = V{}; });
   }
 }
 

@@ -112,19 +112,44 @@ static inline void narrow(int8_t* p, F a, int n) {
   memcpy(p, buffer, n);
 }
 
+#if defined(RHEOBASE_AVX2)
+// The bytes of four vectors of whole numbers.
+static inline __m256i packed(__m256i a, __m256i b, __m256i c, __m256i d) {
+  const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+  return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));  // packing goes by halves of 128 bits
+}
+#endif
+
 // The letters of N vectors, times `unit`.
 template <int N>
 static inline void narrow(int8_t* p, const F* a, F unit) {
 #if defined(RHEOBASE_AVX2)
   if constexpr (N == 4) {
     const auto whole = [&](int k) { return _mm256_cvttps_epi32((__m256)(a[k] * unit)); };
-    const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(whole(0), whole(1)), _mm256_packs_epi32(whole(2), whole(3)));
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // packing goes by halves of 128 bits
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permutevar8x32_epi32(bytes, order));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), packed(whole(0), whole(1), whole(2), whole(3)));
     return;
   }
 #endif
   for (int k = 0; k < N; k++) narrow(p + k * W, a[k] * unit);
+}
+
+// `letter` in the lanes of N vectors that are marked.
+template <int N>
+static inline void narrow(int8_t* p, const I* marked, int8_t letter) {
+#if defined(RHEOBASE_AVX512)
+  for (int k = 0; k < N; k++)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + k * W), _mm_and_si128(_mm512_cvtepi32_epi8((__m512i)marked[k]), _mm_set1_epi8(letter)));
+#else
+#if defined(RHEOBASE_AVX2)
+  if constexpr (N == 4) {
+    const __m256i bytes = packed((__m256i)marked[0], (__m256i)marked[1], (__m256i)marked[2], (__m256i)marked[3]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_and_si256(bytes, _mm256_set1_epi8(letter)));
+    return;
+  }
+#endif
+  for (int k = 0; k < N; k++)
+    for (int lane = 0; lane < W; lane++) p[k * W + lane] = static_cast<int8_t>(marked[k][lane] & letter);
+#endif
 }
 
 // The letters of `a` that are not 0, packed to the left if VALUES, with their entries of `at`. Writes W of each, returns

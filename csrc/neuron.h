@@ -82,10 +82,10 @@ static inline void leave(const NeuronRun& run, const F* s, int64_t step, int64_t
   for (int b = 0; b < VECTORS; b++) store(to + b * W, s[b], width);
 }
 
-// Whether nothing happens but the charge of a drive, a letter at a fixed threshold, and its subtraction.
+// Whether nothing happens but the charge of a drive, a letter at a fixed threshold, a byte, and its subtraction.
 static inline bool bare(const NeuronRun& run) {
   const bool fixed = run.rule == FIXED && !run.per_step && run.constants[0] == 1.0f && !run.amplitude;
-  return fixed && run.charge == LEAK && run.leak == 1.0f && !run.hard && !run.sent;
+  return fixed && run.bytes && run.charge == LEAK && run.leak == 1.0f && !run.hard && !run.sent;
 }
 
 // Elements [i, i + n) of the flat step, all T steps: n is VECTORS * W, or less than W if not FULL. BARE: see `bare`.
@@ -93,7 +93,9 @@ template <int RULE, int LETTERS, int VECTORS, bool FULL, bool BARE>
 static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n) {
   const bool sums = RULE == MSAT && run.total, graded = !BARE && run.amplitude, gated = !BARE && run.sent;
   const int width = FULL ? W : n;
+  constexpr bool MARKED = BARE && LETTERS == BINARY && FULL;  // which neurons fire says all
   F v[VECTORS], total[VECTORS], base[VECTORS], sent[VECTORS], s[VECTORS];
+  I fires[VECTORS];
   for (int b = 0; b < VECTORS; b++) {
     if (run.starts) v[b] = load(run.start + i + b * W, width, 0.0f);
     else v[b] = run.start ? all(*run.start) : load(run.v + i + b * W, width, 0.0f);
@@ -107,6 +109,11 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
       F x = load(xs + b * W, width, 0.0f);
       F u = BARE ? v[b] + x : charge(run, v[b], x);
       F theta = BARE ? base[b] : threshold<RULE>(run, base[b], x, v[b], total[b], run.t + step);
+      if constexpr (MARKED) {
+        fires[b] = u >= theta;
+        v[b] = u - (F)(fires[b] & (I)theta);
+        continue;
+      }
       s[b] = fire<LETTERS>(run, u, theta);
       if (gated) {
         F unit = graded ? theta : all(1.0f);
@@ -117,7 +124,8 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
       if (sums) total[b] = total[b] + v[b];
       if (graded) store(run.amplitude + step * run.size + i + b * W, theta, width);
     }
-    leave<VECTORS, FULL>(run, s, step, i, width);
+    if constexpr (MARKED) narrow<VECTORS>(run.bytes + step * run.bytes_stride + i, fires, static_cast<int8_t>(run.per_letter));
+    else leave<VECTORS, FULL>(run, s, step, i, width);
   }
   for (int b = 0; b < VECTORS; b++) {
     store(run.v + i + b * W, v[b], width);

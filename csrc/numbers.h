@@ -52,13 +52,13 @@ struct Couples {
   static constexpr int TOGETHER = 2, WIDTH = 2 * N, REALS = WIDTH / W;
 
   template <int SPELLED>
-  static inline Letters letters(const int32_t* values) {
+  ALWAYS Letters letters(const int32_t* values) {
     if constexpr (SPELLED == ONES) return Letters{} + int16_t{0x0101};
     else return Letters{} + static_cast<int16_t>((values[0] & 255) + 256 * values[1]);
   }
 
   template <int SPELLED>
-  static inline void add(Vector& sum, const int8_t* first, const int8_t* second, Letters letters) {
+  ALWAYS void add(Vector& sum, const int8_t* first, const int8_t* second, Letters letters) {
 #if defined(RHEOBASE_AVX512)
     if constexpr (N == 32) {
       const __m512i a = once(_mm512_loadu_si512(first)), b = once(_mm512_loadu_si512(second));
@@ -86,22 +86,25 @@ struct Couples {
   }
 
   // The sums in 32 bits, in the order of the outputs.
-  static inline void whole(const Vector& sum, I* a) {
-    typedef int16_t Some __attribute__((vector_size(2 * W)));
-    int16_t held[WIDTH];
-    for (int k = 0; k < N; k += 16) {
-      memcpy(held + 2 * k, reinterpret_cast<const int16_t*>(&sum.lower) + k, 32);
-      memcpy(held + 2 * k + 16, reinterpret_cast<const int16_t*>(&sum.upper) + k, 32);
+  ALWAYS void whole(const Vector& sum, I* a) {
+#if defined(RHEOBASE_AVX512)
+    if constexpr (N == 32) {
+      a[0] = half<0>((S)sum.lower), a[1] = half<0>((S)sum.upper), a[2] = half<1>((S)sum.lower), a[3] = half<1>((S)sum.upper);
+    } else {
+      a[0] = (I)_mm512_cvtepi16_epi32((__m256i)sum.lower), a[1] = (I)_mm512_cvtepi16_epi32((__m256i)sum.upper);
     }
-    for (int k = 0; k < REALS; k++) {
-      Some some;
-      memcpy(&some, held + k * W, sizeof(some));
-      a[k] = __builtin_convertvector(some, I);
+#elif defined(RHEOBASE_AVX2)
+    a[0] = half<0>((S)sum.lower), a[1] = half<1>((S)sum.lower), a[2] = half<0>((S)sum.upper), a[3] = half<1>((S)sum.upper);
+#else
+    for (int k = 0; k < N; k++) {
+      a[k / W][k % W] = sum.lower[k];
+      a[N / W + k / W][k % W] = sum.upper[k];
     }
+#endif
   }
 
   // Takes the sums over into `wide` before 16 bits are too few.
-  static inline void carry(Vector& sum, int32_t* wide) {
+  ALWAYS void carry(Vector& sum, int32_t* wide) {
     I more[REALS];
     whole(sum, more);
     for (int k = 0; k < REALS; k++) store(wide + k * W, load(wide + k * W) + more[k]);
@@ -109,7 +112,7 @@ struct Couples {
   }
 
   // As real numbers; wide: what was carried, or null.
-  static inline void reals(const Vector& sum, const int32_t* wide, F* a) {
+  ALWAYS void reals(const Vector& sum, const int32_t* wide, F* a) {
     I all[REALS];
     whole(sum, all);
     for (int k = 0; k < REALS; k++) a[k] = real(wide ? all[k] + load(wide + k * W) : all[k]);
@@ -120,35 +123,32 @@ struct Real {
   typedef float Weight;
   typedef F Vector;
   static constexpr int REALS = 1, WIDTH = W;
-  static inline F weights(const float* w) { return load(w); }
-  static inline F letters(const int8_t* x) { return real(widened(x)); }
-  static inline void reals(F sum, F* a) { a[0] = sum; }
+  ALWAYS F weights(const float* w) { return load(w); }
+  ALWAYS F letters(const int8_t* x) { return real(widened(x)); }
+  ALWAYS void reals(F sum, F* a) { a[0] = sum; }
 
   // Of the events, one by one.
   typedef F Letters;
   static constexpr int TOGETHER = 1;
   template <int SPELLED>
-  static inline F letters(const int32_t* values) {
+  ALWAYS F letters(const int32_t* values) {
     if constexpr (SPELLED == ONES) return F{};
     else return all(static_cast<float>(values[0]));
   }
   template <int SPELLED>
-  static inline void add(F& sum, const float* weights, const float*, F letters) {
+  ALWAYS void add(F& sum, const float* weights, const float*, F letters) {
     sum += SPELLED == ONES ? load(weights) : load(weights) * letters;
   }
-  static inline void carry(F&, int32_t*) {}
-  static inline void reals(F sum, const int32_t*, F* a) { a[0] = sum; }
+  ALWAYS void carry(F&, int32_t*) {}
+  ALWAYS void reals(F sum, const int32_t*, F* a) { a[0] = sum; }
 };
 
 // y = scale * sums + bias, for the first n of WIDTH outputs.
 template <class Number>
-static inline void write(float* y, const F* sums, const float* scale, const float* bias, int n) {
-#pragma GCC unroll 8
-  for (int k = 0; k < Number::REALS; k++) {
-    const F drive = sums[k] * load(scale + k * W) + load(bias + k * W);
-    if (n >= Number::WIDTH) store(y + k * W, drive);
-    else store(y + k * W, drive, n - k * W);
-  }
+ALWAYS void write(float* y, const F* sums, const float* scale, const float* bias, int n) {
+  const auto drive = [&](int k) { return sums[k] * load(scale + k * W) + load(bias + k * W); };
+  if (n >= Number::WIDTH) return each<Number::REALS>(EACH(k) { store(y + k * W, drive(k)); });
+  for (int k = 0; k < Number::REALS; k++) store(y + k * W, drive(k), n - k * W);
 }
 
 // A block of the outputs of a window: what the weights of a term are for it, its first output, how many there are.
