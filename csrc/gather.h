@@ -139,11 +139,13 @@ static void gather(const Term& term, const Stage& stage, const Reached* columns,
       }
     if (at >= 0) {
       if (at >= stage.out_w) return;
-      each<VECTORS>(EACH(v) {
+      const auto leave = [&](auto v, auto... outputs) __attribute__((always_inline)) {
         F sums[Number::REALS];
         Number::reals(sum[v], wide ? wide + v * WIDTH : nullptr, sums);
-        write<Number>(y + v * WIDTH, sums, own.scale + v * WIDTH, own.bias + v * WIDTH, own.outputs - v * WIDTH);
-      });
+        write<Number>(y + v * WIDTH, sums, own.scale + v * WIDTH, own.bias + v * WIDTH, outputs...);
+      };
+      if (own.outputs == OUTPUTS) each<VECTORS>(EACH(v) { leave(v); });
+      else each<VECTORS>(EACH(v) { leave(v, own.outputs - v * WIDTH); });
     }
     if (wide) wide += OUTPUTS;
     each<(MOST - 1) * VECTORS>(EACH(k) { sum[k] = sum[k + VECTORS]; });
@@ -173,7 +175,7 @@ static Gather gather_of(const Term& term) {
 }
 
 static Gather gather_of(const Term& term) {
-  if (term.kind == REAL_EVENTS) return gather_of<Real, 32>(term);
+  if (term.kind == REAL_EVENTS) return term.block == 16 ? gather_of<Real, 16>(term) : gather_of<Real, 32>(term);
   return term.block == 32 ? gather_of<Couples<16>, 32>(term) : gather_of<Couples<W == 16 ? 32 : 16>, 64>(term);
 }
 

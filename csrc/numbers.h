@@ -143,12 +143,20 @@ struct Real {
   ALWAYS void reals(F sum, const int32_t*, F* a) { a[0] = sum; }
 };
 
-// y = scale * sums + bias, for the first n of WIDTH outputs.
+// y = scale * sums + bias, for WIDTH outputs, or the first n of them. Real weights have a scale of 1.
+template <class Number>
+ALWAYS void write(float* y, const F* sums, const float* scale, const float* bias) {
+  each<Number::REALS>(EACH(k) {
+    if constexpr (std::is_same_v<Number, Real>) store(y + k * W, sums[k] + load(bias + k * W));
+    else store(y + k * W, sums[k] * load(scale + k * W) + load(bias + k * W));
+  });
+}
 template <class Number>
 ALWAYS void write(float* y, const F* sums, const float* scale, const float* bias, int n) {
-  const auto drive = [&](int k) { return sums[k] * load(scale + k * W) + load(bias + k * W); };
-  if (n >= Number::WIDTH) return each<Number::REALS>(EACH(k) { store(y + k * W, drive(k)); });
-  for (int k = 0; k < Number::REALS; k++) store(y + k * W, drive(k), n - k * W);
+  if (n >= Number::WIDTH) return write<Number>(y, sums, scale, bias);
+  float all[Number::WIDTH];
+  write<Number>(all, sums, scale, bias);
+  if (n > 0) memcpy(y, all, n * sizeof(float));
 }
 
 // A block of the outputs of a window: what the weights of a term are for it, its first output, how many there are.

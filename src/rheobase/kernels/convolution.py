@@ -140,7 +140,8 @@ def sparse(conv: Convolution) -> Term | str:
         return ONE_EACH if conv.depthwise else DILATED
     if why := _too_wide(conv):
         return why
-    block = 32 if conv.real or len(conv.weight) <= 32 * conv.groups or conv.most > 3 else 64
+    outputs = len(conv.weight) // conv.groups
+    block = 16 if conv.real and outputs <= 16 else 32 if conv.real or outputs <= 32 or conv.most > 3 else 64
     windows, weight = conv.windows(block)
     spelled = SIGNED if conv.low < 0 else COUNTS if conv.high > 1 else ONES
     flush = NEVER if conv.real else _events(weight.flatten(1), conv.low, conv.high)
