@@ -152,28 +152,36 @@ static inline void narrow(int8_t* p, const I* marked, int8_t letter) {
 #endif
 }
 
-// The letters of `a` that are not 0, packed to the left if VALUES, with their entries of `at`. Writes W of each, returns
-// how many count.
-template <bool VALUES>
-static inline int compress(I a, I at, int32_t* values, int32_t* places) {
+// Which of 32 letters are not 0, a bit each.
+static inline uint32_t nonzero(const int8_t* x) {
 #if defined(RHEOBASE_AVX512)
-  const __mmask16 mask = _mm512_test_epi32_mask((__m512i)a, (__m512i)a);
-  if constexpr (VALUES) store(values, (I)_mm512_maskz_compress_epi32(mask, (__m512i)a));
-  store(places, (I)_mm512_maskz_compress_epi32(mask, (__m512i)at));
-  return __builtin_popcount(mask);
+  const __m256i letters = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+  return _mm256_test_epi8_mask(letters, letters);
 #elif defined(RHEOBASE_AVX2)
-  const int mask = _mm256_movemask_ps(_mm256_castsi256_ps((__m256i)(a != 0)));
-  const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(packing.order[mask])));
-  if constexpr (VALUES) store(values, (I)_mm256_permutevar8x32_epi32((__m256i)a, order));
-  store(places, (I)_mm256_permutevar8x32_epi32((__m256i)at, order));
-  return __builtin_popcount(mask);
+  const __m256i letters = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+  return ~static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(letters, _mm256_setzero_si256())));
 #else
-  int n = 0;
-  for (int k = 0; k < W; k++) {
-    if (VALUES) values[n] = a[k];
+  uint32_t bits = 0;
+  for (int k = 0; k < 32; k++) bits |= static_cast<uint32_t>(x[k] != 0) << k;
+  return bits;
+#endif
+}
+
+// Of W letters those in the lanes of `mask`, packed to the left if VALUES, with their entries of `at`. Writes W of each.
+template <bool VALUES>
+static inline void compress(uint32_t mask, const int8_t* x, I at, int32_t* values, int32_t* places) {
+#if defined(RHEOBASE_AVX512)
+  if constexpr (VALUES) store(values, (I)_mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), (__m512i)widened(x)));
+  store(places, (I)_mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), (__m512i)at));
+#elif defined(RHEOBASE_AVX2)
+  const __m256i order = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&packing.order[mask])));
+  if constexpr (VALUES) store(values, (I)_mm256_permutevar8x32_epi32((__m256i)widened(x), order));
+  store(places, (I)_mm256_permutevar8x32_epi32((__m256i)at, order));
+#else
+  for (int k = 0, n = 0; k < W; k++) {
+    if (VALUES) values[n] = x[k];
     places[n] = at[k];
-    n += a[k] != 0;
+    n += mask >> k & 1;
   }
-  return n;
 #endif
 }
