@@ -52,22 +52,22 @@ static void decode(const Term& term, const std::vector<Reached>& columns, const 
   for (int k = 0; k < W; k++) lane[k] = k * step;
   const I lanes = load(lane);
   const int taken = static_cast<int>(term.taken);
-  int8_t rest[32] = {};
+  int8_t rest[16] = {};
   int32_t *first = out.first.data(), n = 0;
   for (int64_t row = 0; row < term.height; row++)
     for (int64_t w = 0; w < term.width; w++, x += term.channels) {
       *first++ = n;
       if (columns[w].weights < 0) continue;
       I at = lanes + columns[w].weights;
-      for (int c = 0; c < taken; c += 32) {
+      for (int c = 0; c < taken; c += 16) {
         const int8_t* letters = x + c;
-        if (c + 32 > taken) letters = static_cast<const int8_t*>(memcpy(rest, letters, taken - c));
+        if (c + 16 > taken) letters = static_cast<const int8_t*>(memcpy(rest, letters, taken - c));
         const uint32_t bits = nonzero(letters);
-        for (int k = 0; k < std::min(32, taken - c); k += W, at += W * step) {
-          const uint32_t mask = bits >> k & ((1u << W) - 1);
-          compress<WEIGHTED>(mask, letters + k, at, out.values.data() + n, out.weights.data() + n);
-          n += __builtin_popcount(mask);
-        }
+        each<16 / W>(EACH(k) {
+          const uint32_t mask = bits >> k * W & ((1u << W) - 1);
+          compress<WEIGHTED>(mask, letters + k * W, at, out.values.data() + n, out.weights.data() + n);
+          n += __builtin_popcount(mask), at += W * step;
+        });
       }
     }
   *first = n;

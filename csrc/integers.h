@@ -152,17 +152,17 @@ static inline void narrow(int8_t* p, const I* marked, int8_t letter) {
 #endif
 }
 
-// Which of 32 letters are not 0, a bit each.
+// Which of 16 letters are not 0, a bit each.
 static inline uint32_t nonzero(const int8_t* x) {
 #if defined(RHEOBASE_AVX512)
-  const __m256i letters = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
-  return _mm256_test_epi8_mask(letters, letters);
+  const __m128i letters = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+  return _mm_test_epi8_mask(letters, letters);
 #elif defined(RHEOBASE_AVX2)
-  const __m256i letters = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
-  return ~static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(letters, _mm256_setzero_si256())));
+  const __m128i letters = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+  return 0xffff ^ static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(letters, _mm_setzero_si128())));
 #else
   uint32_t bits = 0;
-  for (int k = 0; k < 32; k++) bits |= static_cast<uint32_t>(x[k] != 0) << k;
+  for (int k = 0; k < 16; k++) bits |= static_cast<uint32_t>(x[k] != 0) << k;
   return bits;
 #endif
 }
