@@ -155,6 +155,23 @@ def test_sums_are_carried_into_wider_ones_at_any_event(flush, ends, stride, inst
         assert torch.equal(fired(often, x, Neuron(), t, drive)[1].v, m.v)
 
 
+@built
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_columns_that_are_too_many_together_are_carried(columns, stride, instructions):
+    """No column of letters overflows 16 bits, two of them do."""
+    x = torch.zeros(1, 2, 5, 9, 60, dtype=torch.int8)
+    x[:, :, :, 3 : 3 + columns] = 1
+    weight = torch.full((33, 60, 3, 3), LARGEST, dtype=torch.int8)
+    conv = Convolution(weight, torch.ones(33), torch.zeros(33), (stride, stride), (1, 1), (1, 1), 0, 1)
+    term = convolution.sparse(conv)
+    assert not isinstance(term, str)
+    assert 3 * 60 <= term.geometry["flush"] < 2 * 3 * 60
+    t, drive = Tensors(torch.tensor(2.0**25), torch.tensor(0.0)), driven(x, weight, torch.zeros(33), stride, 1)
+    _, m = emissions(Neuron(), t, drive)
+    assert torch.equal(fired(term, x, Neuron(), t, drive)[1].v, m.v)
+
+
 @given(st.lists(st.integers(-127, 127), min_size=1, max_size=600), st.sampled_from([(0, 1), (0, 15), (-3, 3)]))
 def test_as_many_events_are_summed_as_no_choice_of_them_overflows(weights, ends):
     """Of an output the largest products first, upwards and downwards: one event more could overflow, or two."""
