@@ -40,6 +40,7 @@ def kernels() -> dict[str, Any]:
             "-ffp-contract=off",
             "-fvisibility=hidden",
             "-Wno-maybe-uninitialized",
+            "-Wno-uninitialized",
             "-Wno-psabi",
         ],
         py_limited_api=True,

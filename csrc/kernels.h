@@ -15,6 +15,9 @@
 #include <immintrin.h>
 #endif
 
+#define ALWAYS static inline __attribute__((always_inline))
+#define EACH(k) [&](auto k) __attribute__((always_inline))
+
 enum Rule { FIXED, MSAT, RECIPROCAL, EXPONENTIAL, RAMP };
 enum Letters { BINARY, UNIFORM, TABLE, CASCADE };
 enum Charge { LEAK, DECAY, LEARNED };

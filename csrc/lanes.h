@@ -23,9 +23,9 @@ static inline void stream(float* p, F a) { store(p, a); }
 static inline void streamed() {}
 #endif
 static inline F choose(I mask, F a, F b) { return mask ? a : b; }
-#define ALWAYS static inline __attribute__((always_inline))
 
-// body(k) for k from 0 to N - 1, each of which is known when this is compiled: arrays that are indexed so stay in registers.
+// body(k) for k from 0 to N - 1, each of which is known when this is compiled, a body being EACH(k) {...}: arrays that
+// are indexed so stay in registers.
 template <class Body, int... K>
 ALWAYS void each_of(const Body& body, std::integer_sequence<int, K...>) {
   (body(std::integral_constant<int, K>{}), ...);
@@ -34,7 +34,6 @@ template <int N, class Body>
 ALWAYS void each(const Body& body) {
   each_of(body, std::make_integer_sequence<int, N>{});
 }
-#define EACH(k) [&](auto k) __attribute__((always_inline))
 
 // The first n of W floats, the rest filled.
 static inline F load(const float* p, int n, float fill) {

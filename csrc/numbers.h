@@ -96,9 +96,11 @@ struct Couples {
 #elif defined(RHEOBASE_AVX2)
     a[0] = half<0>((S)sum.lower), a[1] = half<1>((S)sum.lower), a[2] = half<0>((S)sum.upper), a[3] = half<1>((S)sum.upper);
 #else
-    for (int k = 0; k < N; k++) {
-      a[k / W][k % W] = sum.lower[k];
-      a[N / W + k / W][k % W] = sum.upper[k];
+    typedef int16_t Some __attribute__((vector_size(2 * W)));
+    for (int k = 0; k < REALS; k++) {
+      Some some;
+      memcpy(&some, reinterpret_cast<const int16_t*>(k < N / W ? &sum.lower : &sum.upper) + k * W % N, sizeof(some));
+      a[k] = __builtin_convertvector(some, I);
     }
 #endif
   }
