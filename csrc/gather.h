@@ -1,6 +1,6 @@
 // Convolution of letters that are mostly 0, as in `events.h`: each event adds its weights to the outputs that see it,
-// sums in registers while a row is walked from left to right. Where `flush` events were added up, sums of 16 bits are carried
-// over into 32.
+// sums in registers while a row is walked from left to right. In a row where an output sees more than `flush` events, sums of
+// 16 bits are carried over into 32 after as many.
 
 constexpr int AHEAD = 12;                // events
 constexpr int64_t FAR_FROM = 256 << 10;  // bytes of the weights of a block
