@@ -82,10 +82,13 @@ static inline void leave(const NeuronRun& run, const F* s, int64_t step, int64_t
   for (int b = 0; b < VECTORS; b++) store(to + b * W, s[b], width);
 }
 
+// Whether a letter is subtracted from a potential that only leaks.
+static inline bool simple(const NeuronRun& run) { return run.charge == LEAK && !run.hard; }
+
 // Whether nothing happens but the charge of a drive, a letter at a fixed threshold, a byte, and its subtraction.
 static inline bool bare(const NeuronRun& run) {
   const bool fixed = run.rule == FIXED && !run.per_step && run.constants[0] == 1.0f && !run.amplitude;
-  return fixed && run.bytes && run.charge == LEAK && run.leak == 1.0f && !run.hard && !run.sent;
+  return fixed && simple(run) && run.leak == 1.0f && run.bytes && !run.sent;
 }
 
 // Elements [i, i + n) of the flat step, all T steps: n is VECTORS * W, or less than W if not FULL. BARE: see `bare`.
@@ -135,9 +138,6 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
 }
 
 constexpr int64_t ROW = 2048;  // neurons whose potentials stay in the first-level cache while the steps go by
-
-// Whether a letter is subtracted from a potential that only leaks.
-static inline bool simple(const NeuronRun& run) { return run.charge == LEAK && !run.hard; }
 
 // One step of `width` neurons that stand at `v`; `born` at their first step. SIMPLE: see `simple`.
 template <int LETTERS, bool SIMPLE>

@@ -160,8 +160,8 @@ void neuron_back(std::optional<Tensor> grad_letters, std::optional<Tensor> grad_
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> neuron_backward(
-    std::optional<Tensor> grad_letters, std::optional<Tensor> grad_after, bool grad_v, bool grad_theta, Tensor xs, Tensor v, Tensor theta,
-    std::optional<Tensor> share, int64_t charge, double leak, double rest, int64_t alphabet, std::vector<double> levels,
+    std::optional<Tensor> grad_letters, std::optional<Tensor> grad_after, bool grad_v, bool grad_theta, Tensor xs, Tensor v,
+    Tensor theta, std::optional<Tensor> share, int64_t charge, double leak, double rest, int64_t alphabet, std::vector<double> levels,
     std::vector<double> heights, bool with_sign, bool floored, bool hard, double value, double at, std::vector<double> parts,
     bool detached, double hit, int64_t surrogate, std::vector<double> widths) {
   const std::vector<int64_t> none{0}, one{share ? 1 : 0};
@@ -169,8 +169,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> neuron_backward(
   Tensor to_theta = grad_theta ? torch::stable::empty_like(theta) : torch::stable::new_empty(theta, none);
   Tensor to_share = torch::stable::new_empty(theta, one);
   neuron_back(grad_letters, grad_after, xs, v, theta, share, to_xs, grad_v ? std::optional(to_v) : std::nullopt,
-              grad_theta ? std::optional(to_theta) : std::nullopt, share ? std::optional(to_share) : std::nullopt, charge, leak, rest, alphabet, levels, heights, with_sign, floored,
-              hard, value, at, parts, detached, hit, surrogate, widths);
+              grad_theta ? std::optional(to_theta) : std::nullopt, share ? std::optional(to_share) : std::nullopt, charge, leak,
+              rest, alphabet, levels, heights, with_sign, floored, hard, value, at, parts, detached, hit, surrogate, widths);
   return {to_xs, to_v, to_theta, to_share};
 }
 

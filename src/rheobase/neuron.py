@@ -50,8 +50,12 @@ def init(neuron: Neuron, tensors: Tensors, x: Tensor) -> Membrane:
     The potential is kept in float32 at least, whatever the dtype of the drive.
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
-    v = torch.empty_like(x, dtype=dtype).copy_(tensors.v0)  # in the memory format of the drives
-    t = torch.zeros((), dtype=torch.int64, device=x.device)
+    return born(neuron, torch.empty_like(x, dtype=dtype).copy_(tensors.v0))  # in the memory format of the drives
+
+
+def born(neuron: Neuron, v: Tensor) -> Membrane:
+    """The memory at t = 0 of neurons with the potentials `v` `[N, ...]`."""
+    t = torch.zeros((), dtype=torch.int64, device=v.device)
     return Membrane(v, t, neuron.threshold.born(v), neuron.gate.born(v), neuron.link.born(v))
 
 

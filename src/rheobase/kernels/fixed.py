@@ -12,7 +12,7 @@ from ..gate import Open, Wait
 from ..leak import LearnedDecay
 from ..link import Rate
 from ..membrane import Membrane, Tensors
-from ..neuron import Emission, Neuron, fits
+from ..neuron import Emission, Neuron, born, fits
 from ..threshold import Fixed
 from .law import SURROGATES, law, slope
 
@@ -69,11 +69,7 @@ def run(
 def begin(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> Membrane:
     """`rheobase.neuron.begin` with a potential at birth that takes no memory: `Tensors.v0`, expanded."""
     fits(neuron, xs, m)
-    if m is not None:
-        return m
-    v = tensors.v0.float().expand(xs.shape[1:])
-    t = torch.zeros((), dtype=torch.int64, device=xs.device)
-    return Membrane(v, t, neuron.threshold.born(v), neuron.gate.born(v), neuron.link.born(v))
+    return born(neuron, tensors.v0.float().expand(xs.shape[1:])) if m is None else m
 
 
 def has_no_gradient(neuron: Neuron) -> str:
