@@ -64,8 +64,8 @@ class Population(nn.Module):
     @property
     def tensors(self) -> Tensors:
         """Its tensors as the law takes them."""
-        theta0 = self.theta0 * self.theta0_exponent.exp() if hasattr(self, "theta0_exponent") else self.theta0
-        return Tensors(theta0, self.v0, leak=getattr(self, "leak", None))
+        exponent, leak = (self._parameters.get(name) for name in ("theta0_exponent", "leak"))
+        return Tensors(self.theta0 if exponent is None else self.theta0 * exponent.exp(), self.v0, leak=leak)
 
     def forward(self, xs: Tensor, memory: Membrane | None = None) -> tuple[Tensor, Membrane]:
         emission, after = run(self.neuron, self.tensors, xs, memory, self.recompute)

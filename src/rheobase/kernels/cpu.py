@@ -73,13 +73,13 @@ def _fused(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane) -> tuple[E
     )
     torch.ops.rheobase.neuron(
         xs,
-        potentials(m.v, xs[0]),
+        potentials(m.v, xs),
         v,
         total[0] if total else None,
         sent[0] if sent else None,
         letters,
         amplitude,
-        per_sample(theta0, xs[0]),
+        per_sample(theta0, xs),
         share(neuron, tensors),
         int(t),
         *rule(neuron),

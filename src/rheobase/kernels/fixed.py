@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -61,7 +62,7 @@ def run(
 ) -> tuple[Emission, Membrane]:
     """A run over drives `xs` `[T, N, ...]` as the neuron meets them, from the memory `m`."""
     worth = neuron.threshold.rest(tensors.theta0.float())
-    given = xs, potentials(m.v, xs[0]), per_sample(worth, xs[0]), share(neuron, tensors), *law(neuron), *slope(neuron)
+    given = xs, potentials(m.v, xs), per_sample(worth, xs), share(neuron, tensors), *law(neuron), *slope(neuron)
     letters, after = Differentiable.apply(passes, *given) if differentiated else passes.forward(*given)
     return Emission(letters, worth), m._replace(v=after, t=m.t + len(xs))
 
@@ -98,7 +99,7 @@ def does_not_fit(tensors: Tensors, xs: Tensor, m: Membrane | None) -> str:
     """Why a kernel that goes through memory neuron by neuron does not take such a run, or an empty string."""
     if m is not None and m.v.dtype != torch.float32:
         return f"it keeps potentials in float32, not {m.v.dtype}"
-    if not _lies_dense(xs[0]):
+    if not _lies_dense(xs):
         return "the drives are not dense in memory"
     if tensors.theta0.ndim >= xs.ndim - 1 and tensors.theta0.shape[0] != 1:
         return "its thresholds differ from sample to sample"
@@ -107,21 +108,22 @@ def does_not_fit(tensors: Tensors, xs: Tensor, m: Membrane | None) -> str:
     return ""
 
 
-def _lies_dense(x: Tensor) -> bool:
-    """Whether the samples of `x` `[N, ...]` lie one after the other without gaps, whatever the order within one."""
-    size = x[0].numel()
-    inner = sorted((stride, n) for stride, n in zip(x.stride()[1:], x.shape[1:], strict=True) if n > 1)
-    expected = 1
+def _lies_dense(xs: Tensor) -> bool:
+    """Whether the samples of a step of `xs` `[T, N, ...]` lie one after the other without gaps, in whatever order."""
+    if xs.is_contiguous():
+        return True
+    shape, strides, expected = xs.shape[1:], xs.stride()[1:], 1
+    inner = sorted((stride, n) for stride, n in zip(strides[1:], shape[1:], strict=True) if n > 1)
     for stride, n in inner:
         if stride != expected:
             return False
         expected *= n
-    return x.shape[0] == 1 or x.stride(0) == size
+    return shape[0] == 1 or strides[0] == expected
 
 
 def dense(x: Tensor) -> tuple[int, ...]:
     """The strides of `x` whose first axis is made to follow the others without gaps."""
-    return (x[0].numel(), *x.stride()[1:])
+    return (math.prod(x.shape[1:]), *x.stride()[1:])
 
 
 def laid(t: Tensor, like: Tensor) -> Tensor:
@@ -132,15 +134,15 @@ def laid(t: Tensor, like: Tensor) -> Tensor:
     return torch.empty_strided(t.shape, strides, device=t.device).copy_(t)
 
 
-def potentials(v: Tensor, x: Tensor) -> Tensor:
-    """Potentials at birth in the order in which `x` lies in memory, or one number expanded, as it is."""
+def potentials(v: Tensor, xs: Tensor) -> Tensor:
+    """Potentials at birth in the order in which a step of `xs` lies in memory, or one number expanded, as it is."""
     one = v.dtype == torch.float32 and not any(v.stride())
-    return v if one else laid(v, x)
+    return v if one else laid(v, xs[0])
 
 
-def per_sample(theta: Tensor, x: Tensor) -> Tensor:
-    """One threshold, or one for each neuron in the order in which a sample of `x` lies in memory."""
-    return theta.reshape(1) if theta.numel() == 1 else laid(theta.expand(1, *x.shape[1:]), x[:1])
+def per_sample(theta: Tensor, xs: Tensor) -> Tensor:
+    """One threshold, or one for each neuron in the order in which a sample of `xs` lies in memory."""
+    return theta if theta.numel() == 1 else laid(theta.expand(1, *xs.shape[2:]), xs[0, :1])
 
 
 def share(neuron: Neuron, tensors: Tensors) -> Tensor | None:

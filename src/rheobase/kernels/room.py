@@ -7,11 +7,23 @@ import weakref
 from collections import deque
 from threading import Lock
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 SMALL = 1 << 16
 """Bytes up to which the allocator of PyTorch has memory at hand anyway."""
+
+
+Bytes = NDArray[np.uint8]
+
+
+class _Loan(weakref.ref[Bytes]):
+    """What is lent, as long as a tensor refers to it, and the memory it lies in."""
+
+    __slots__ = ("memory",)
+    memory: Bytes
 
 
 class Room:
@@ -24,9 +36,10 @@ class Room:
 
     def __init__(self, small: int = SMALL) -> None:
         self._small = small
-        self._idle: dict[int, list[Tensor]] = {}
+        self._idle: dict[int, list[Bytes]] = {}
+        self._out: dict[int, _Loan] = {}
         self._lent = self._most = 0
-        self._returned: deque[Tensor] = deque()  # a finaliser comes at any time and may not wait, so it only adds here
+        self._returned: deque[_Loan] = deque()  # a loan ends at any time and may not wait, so that only adds here
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[type[Room], tuple[int]]:
@@ -37,20 +50,14 @@ class Room:
         size = math.prod(shape) * dtype.itemsize
         if size <= self._small:
             return torch.empty(shape, dtype=dtype)
-        with self._lock:
-            memory = self._piece(size)
-            self._lent += memory.numel()
-            self._most = max(self._most, self._lent)
-        lent = memory.numpy()
-        weakref.finalize(lent, self._returned.append, memory).atexit = False
-        return torch.from_numpy(lent)[:size].view(dtype).view(shape)
+        return self._borrowed(size).view(dtype).view(shape)
 
     def strided(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
         """Like `torch.empty_strided(shape, strides)` of float32, for strides without gaps."""
-        count = math.prod(shape)
-        if 4 * count <= self._small:
+        size = 4 * math.prod(shape)
+        if size <= self._small:
             return torch.empty_strided(shape, strides)
-        return self.empty((count,)).as_strided(shape, strides)
+        return self._borrowed(size).view(torch.float32).as_strided(shape, strides)
 
     def clear(self) -> None:
         """Give back to the system what is not lent."""
@@ -71,12 +78,27 @@ class Room:
 
     def _take_back(self) -> None:
         while self._returned:
-            memory = self._returned.popleft()
-            self._lent -= memory.numel()
-            self._idle.setdefault(memory.numel(), []).append(memory)
+            loan = self._returned.popleft()
+            del self._out[id(loan)]
+            self._lent -= loan.memory.size
+            self._idle.setdefault(loan.memory.size, []).append(loan.memory)
 
-    def _piece(self, size: int) -> Tensor:
-        self._take_back()
+    def _borrowed(self, size: int) -> Tensor:
+        """So many bytes."""
+        with self._lock:
+            self._take_back()
+            memory = self._piece(size)
+            self._lent += memory.size
+            self._most = max(self._most, self._lent)
+            lent = memory[:size]  # a view of its own, by which the end of the loan is seen
+            loan = _Loan(lent, self._returned.append)
+            loan.memory = memory
+            self._out[id(loan)] = loan
+        return torch.from_numpy(lent)
+
+    def _piece(self, size: int) -> Bytes:
+        if exact := self._idle.get(size):
+            return exact.pop()
         fitting = [held for held, pieces in self._idle.items() if pieces and size <= held <= 2 * size]
         if fitting:
             return self._idle[min(fitting)].pop()
@@ -84,7 +106,7 @@ class Room:
         for pieces in self._idle.values():
             while pieces and self._held() > spare:
                 pieces.pop()
-        return torch.empty(size, dtype=torch.uint8)
+        return torch.empty(size, dtype=torch.uint8).numpy()  # aligned, unlike memory of NumPy
 
 
 ROOM = Room()
