@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import FunctionType
+from pathlib import Path
+from types import FrameType, FunctionType
 from typing import Any
 
 import torch
@@ -18,9 +20,16 @@ from .inputs import count, each, named, tensors
 from .readers import read_as
 from .relatives import SPIKING
 
+_TORCH = str(Path(torch.__file__).parent)
+
 
 class _Tracer(fx.Tracer):
-    record_stack_traces = True
+    """Notes of each node the line that made it. PyTorch's own notes are the same, but load its compiler first."""
+
+    def create_node(self, *call: Any, **options: Any) -> fx.Node:
+        node = super().create_node(*call, **options)
+        node.stack_trace = _line_of(sys._getframe(1))
+        return node
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return read_as(m) is not None or super().is_leaf_module(m, module_qualified_name)
@@ -56,6 +65,15 @@ def capture(ann: nn.Module, example: Any) -> Captured:
             why=f"its control flow depends on the values of tensors; torch.export: {str(error).splitlines()[0]}",
             instead="take the branch by a setting of the model, in __init__",
         ) from error
+
+
+def _line_of(frame: FrameType | None) -> str | None:
+    """The innermost line of a model that is being traced, if it is one of the model's."""
+    while frame is not None and frame.f_code.co_filename != __file__:
+        if not frame.f_code.co_filename.startswith(_TORCH):
+            return f'File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}'
+        frame = frame.f_back
+    return None
 
 
 def _opaque(node: fx.Node) -> bool:
