@@ -6,11 +6,15 @@ a compiler the library installs all the same, runs the reference kernels, and `r
 
 from __future__ import annotations
 
+import os
 import sys
 from glob import glob
 from typing import Any
 
 from setuptools import setup
+
+EMULATED = ["-DRHEOBASE_EMULATED", "-mavx2", "-mfma", "-mbmi2", "-mpopcnt", "-flax-vector-conversions", "-O1"]
+"""RHEOBASE_EMULATED=1: AVX-512 and VNNI by SIMDe (`csrc/emulated.h`), to test their kernels on a machine without."""
 
 
 def kernels() -> dict[str, Any]:
@@ -42,6 +46,7 @@ def kernels() -> dict[str, Any]:
             "-Wno-maybe-uninitialized",
             "-Wno-uninitialized",
             "-Wno-psabi",
+            *(EMULATED if os.environ.get("RHEOBASE_EMULATED") else []),
         ],
         py_limited_api=True,
         optional=True,

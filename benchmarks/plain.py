@@ -17,8 +17,26 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 import rheobase as rb
 from rheobase.data import cifar10
 from rheobase.nets import VGG16, Plain
+from rheobase.nets.cifar_resnet import Block
 
-MADE = {"vgg16": VGG16, "tiny": Plain(layers="8C3-P2-8C3-G")}
+
+def resnet18() -> nn.Module:
+    """ResNet-18 for 32 x 32 images: where the size changes, the shortcut is a 1 x 1 convolution with batch norm."""
+    blocks: list[nn.Module] = []
+    for channels, out in pairwise((64, 64, 128, 256, 512)):
+        first, second = Spelled(Block(channels, out, nn.ReLU)), Spelled(Block(out, out, nn.ReLU))
+        if channels != out:
+            first.shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, 2, bias=False), nn.BatchNorm2d(out))
+        blocks += [first, second]
+    stem = (nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+    return nn.Sequential(*stem, *blocks, nn.AvgPool2d(4), nn.Flatten(), nn.Linear(512, 10))
+
+
+MADE: dict[str, Callable[[], nn.Module]] = {
+    "vgg16": lambda: VGG16.made((3, 32, 32), 10, nn.ReLU),
+    "resnet18": resnet18,
+    "tiny": lambda: Plain(layers="8C3-P2-8C3-G").made((3, 8, 8), 10, nn.ReLU),
+}
 """Networks with random weights, by name."""
 
 
@@ -34,7 +52,7 @@ def network(name: str) -> nn.Module:
     if name == "resnet20":
         return spelled(name)
     torch.manual_seed(0)
-    return spread_norms(MADE[name].made((3, 32, 32), 10, nn.ReLU)).eval()
+    return spread_norms(MADE[name]()).eval()
 
 
 def spread_norms(model: nn.Module) -> nn.Module:

@@ -6,12 +6,12 @@
 
     r = time of T steps / (T x time of one pass of the ANN in float32, channels last)
 
-ResNet-20 with its published weights on CIFAR-10, and VGG-16 for 32 x 32 images with random weights. Thresholds are a
-percentile of each layer, the 99.9th or, for higher rates, a lower one; the start is 0, so every library sends the
-same spikes. A candidate is timed only if its outputs are those of rheobase's reference up to spikes that rounding
-moves; with weights of 8 bits also those of the reference on the same rounded weights. Candidates and the ANN take
-turns; medians and quartiles over the rounds. One pass of the ANN in 8 bits on PyTorch's own kernels is timed beside
-them. Results that exist are kept.
+ResNet-20 with its published weights on CIFAR-10, and VGG-16 and ResNet-18 for such images with random weights.
+Thresholds are a percentile of each layer, the 99.9th or, for higher rates, a lower one; the start is 0, so every
+library sends the same spikes. A candidate is timed only if its outputs are those of rheobase's reference up to spikes
+that rounding moves; with weights of 8 bits also those of the reference on the same rounded weights. Candidates and the
+ANN take turns; medians and quartiles over the rounds. One pass of the ANN in 8 bits on PyTorch's own kernels is timed
+beside them. Results that exist are kept.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ import torch
 from cases import TINY, Case, agreeing, prepared, reference
 from pairs import paired, plainly
 from plain import quantised, with_neurons
-from suite import Benchmark, Found, ranked
+from suite import Benchmark, Found, across
 from torch import nn
 
 import rheobase as rb
 from rheobase.recipes.comparison import program
 
 CASES = (
-    Case("vgg16", 16, 8), Case("vgg16", 16, 8, 97), Case("vgg16", 16, 8, 80), Case("vgg16", 1, 8),
-    Case("vgg16", 1, 8, 97), Case("vgg16", 16, 2, 97), Case("vgg16", 8, 32), Case("resnet20", 32, 8),
-    Case("resnet20", 32, 8, 97), Case("resnet20", 1, 8), Case("resnet20", 32, 2), Case("resnet20", 32, 32),
+    Case("vgg16", 16, 8), Case("vgg16", 16, 8, 97), Case("vgg16", 16, 8, 80), Case("vgg16", 64, 8, 97),
+    Case("vgg16", 1, 8), Case("vgg16", 1, 8, 97), Case("vgg16", 16, 1, 90), Case("vgg16", 16, 2, 97),
+    Case("vgg16", 8, 32), Case("resnet18", 16, 8, 97), Case("resnet18", 1, 8, 97), Case("resnet20", 32, 8),
+    Case("resnet20", 64, 8), Case("resnet20", 1, 8), Case("resnet20", 32, 1, 90), Case("resnet20", 32, 2),
+    Case("resnet20", 32, 32),
 )  # fmt: skip
 
 
@@ -56,12 +58,11 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
 
 
 def rows(found: Found) -> Iterator[str]:
-    """r with its quartiles."""
-    yield "| network, batch, T | spikes per neuron and step | library | r | quartiles | rheobase int8 is faster by |"
-    yield "|---|---|---|---|---|---|"
-    for case, result in found:
-        for line in ranked(result["r"], "rheobase, compiled int8"):
-            yield f"| {case.net}, {case.batch}, {case.steps} | {result['rate']:.3f} | {line}"
+    """r of every library."""
+    ratios = (
+        (f"| {case.net}, {case.batch}, {case.steps} | {result['rate']:.3f}", result["r"]) for case, result in found
+    )
+    return across("| network, batch, T | spikes per neuron and step", ratios, "rheobase, compiled int8")
 
 
 NETS = Benchmark(name="speed", cases=CASES, quick=(TINY,), measure=measure, rows=rows)

@@ -67,9 +67,28 @@ class Benchmark:
                 self.run(case, options.rounds, options.out)
 
 
-def ranked(ratios: dict[str, dict[str, float]], own: str) -> Iterator[str]:
-    """For each name of a result, the fastest first: name, median, quartiles, and by what factor `own` is faster."""
-    ours = ratios.get(own, {}).get("median")
-    for name, r in sorted(ratios.items(), key=lambda pair: pair[1]["median"]):
-        factor = f"{r['median'] / ours:.1f}" if ours else ""
-        yield f"{name} | {r['median']:.3f} | {r['low']:.3f} to {r['high']:.3f} | {factor} |"
+def across(first: str, found: Iterable[tuple[str, dict[str, dict[str, float]]]], own: str) -> Iterator[str]:
+    """A row for each result, `| its first cells`, and a column for each name, the fastest first: medians.
+
+    Then by what factor `own` is faster than the faster mode of spikingjelly, and how far the quartiles of a name lie
+    from its median at most.
+    """
+    found = list(found)
+    names = _in_order([r for _, r in found])
+    yield f"{first} | {' | '.join(names)} | spikingjelly / {own} | quartiles within |"
+    yield "|---" * (first.count("|") + len(names) + 2) + "|"
+    for cells, r in found:
+        medians = (f"{r[name]['median']:.3g}" if name in r else "" for name in names)
+        peers = [spread["median"] for name, spread in r.items() if name.startswith("spikingjelly")]
+        factor = f"**{min(peers) / r[own]['median']:.1f}**" if peers and own in r else ""
+        off = max(max(s["high"] / s["median"] - 1, 1 - s["low"] / s["median"]) for s in r.values())
+        yield f"{cells} | {' | '.join(medians)} | {factor} | {off:.0%} |"
+
+
+def _in_order(results: list[dict[str, dict[str, float]]]) -> list[str]:
+    """All names, by how they rank among those that ran with them, the fastest first."""
+    ranks: dict[str, list[float]] = {}
+    for r in results:
+        for rank, name in enumerate(sorted(r, key=lambda name: r[name]["median"])):
+            ranks.setdefault(name, []).append(rank / len(r))
+    return sorted(ranks, key=lambda name: sum(ranks[name]) / len(ranks[name]))

@@ -29,7 +29,7 @@ from cases import error
 from libraries import STEPPED, Activation, Law, Library, installed, layer
 from pairs import Work, paired, plainly
 from plain import channels_last, images
-from suite import OUT, Benchmark, Found, ranked
+from suite import OUT, Benchmark, Found, across
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -189,12 +189,9 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
 
 
 def rows(found: Found) -> Iterator[str]:
-    """r with its quartiles."""
-    yield "| precision, batch, T | library | r | quartiles | rheobase is faster by |"
-    yield "|---|---|---|---|---|"
-    for case, result in found:
-        for line in ranked(result["r"], "rheobase"):
-            yield f"| {case.precision}, {case.batch}, {case.steps} | {line}"
+    """r of every library."""
+    ratios = ((f"| {case.precision}, {case.batch}, {case.steps}", result["r"]) for case, result in found)
+    return across("| precision, batch, T", ratios, "rheobase")
 
 
 TRAINING = Benchmark(name="training step", cases=CASES, quick=TINY, measure=measure, rows=rows, out=OUT / "training")

@@ -13,6 +13,9 @@
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define RHEOBASE_X86 1
 #include <immintrin.h>
+#ifdef RHEOBASE_EMULATED
+#include "emulated.h"
+#endif
 #endif
 
 #define ALWAYS static inline __attribute__((always_inline))

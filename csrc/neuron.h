@@ -137,7 +137,7 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
   }
 }
 
-constexpr int64_t ROW = 2048;  // neurons whose potentials stay in the first-level cache while the steps go by
+constexpr int64_t ROW = 8192;  // neurons whose potentials stay in the second-level cache while the steps go by
 
 // One step of `width` neurons that stand at `v`; `born` at their first step. SIMPLE: see `simple`.
 template <int LETTERS, bool SIMPLE>

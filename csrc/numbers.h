@@ -17,7 +17,9 @@ enum Spelled { ONES, COUNTS, SIGNED };
 // Loaded once: a compiler reads memory again for each use, and loads are what the events wait for.
 template <class Register>
 static inline Register once(Register a) {
+#if !defined(RHEOBASE_EMULATED)
   asm("" : "+v"(a));
+#endif
   return a;
 }
 

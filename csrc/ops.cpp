@@ -22,7 +22,9 @@ using torch::stable::Tensor;
 namespace {
 
 InstructionSet detect() {
-#ifdef RHEOBASE_X86
+#if defined(RHEOBASE_EMULATED)
+  return VNNI;
+#elif defined(RHEOBASE_X86)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl"))
     return __builtin_cpu_supports("avx512vnni") ? VNNI : AVX512;

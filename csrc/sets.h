@@ -1,5 +1,5 @@
 // Includes the file KERNELS once for each instruction set, in a namespace of its own; with VNNI too if KERNELS_OF_BYTES is
-// defined. No include guard, on purpose.
+// defined. Emulated ones have those of AVX2 on the command line. No include guard, on purpose.
 
 namespace plain {
 #define LANES 4
@@ -31,7 +31,7 @@ namespace avx2 {
 #define LANES 16
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi,bmi2,popcnt"))), apply_to = function)
-#else
+#elif !defined(RHEOBASE_EMULATED)
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi,bmi2,popcnt")
 #endif
@@ -40,7 +40,7 @@ namespace avx512 {
 }  // namespace avx512
 #ifdef __clang__
 #pragma clang attribute pop
-#else
+#elif !defined(RHEOBASE_EMULATED)
 #pragma GCC pop_options
 #endif
 
@@ -48,7 +48,7 @@ namespace avx512 {
 #define RHEOBASE_VNNI
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,bmi,bmi2,popcnt"))), apply_to = function)
-#else
+#elif !defined(RHEOBASE_EMULATED)
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,bmi,bmi2,popcnt")
 #endif
@@ -57,7 +57,7 @@ namespace vnni {
 }  // namespace vnni
 #ifdef __clang__
 #pragma clang attribute pop
-#else
+#elif !defined(RHEOBASE_EMULATED)
 #pragma GCC pop_options
 #endif
 #undef RHEOBASE_VNNI

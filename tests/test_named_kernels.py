@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -111,17 +112,23 @@ def same(neuron: Neuron, xs: Tensor) -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_the_law_captured_whole_is_the_law(monkeypatch):
+@pytest.fixture
+def graphs(monkeypatch) -> Iterator[list[torch.fx.GraphModule]]:
     """What torch.compile takes up, run without its code generator, which takes seconds a neuron: the slow tests do."""
-    graphs = []
+    found = []
 
     def backend(graph: torch.fx.GraphModule, example: object) -> torch.fx.GraphModule:
-        graphs.append(graph)
+        found.append(graph)
         return graph
 
     whole = torch.compile
     monkeypatch.setattr(torch, "compile", lambda law, **options: whole(law, backend=backend, **options))
     compiled.compiled.cache_clear()
+    yield found
+    compiled.compiled.cache_clear()
+
+
+def test_the_law_captured_whole_is_the_law(graphs):
     neuron = Neuron(alphabet=rb.burst(2), leak=Leak(0.5))
     for steps, batch in ((3, 2), (3, 2), (2, 2)):
         xs = dyadic(steps, batch, 7, seed=1)
@@ -131,7 +138,21 @@ def test_the_law_captured_whole_is_the_law(monkeypatch):
         assert torch.equal(letters, expected)
         assert torch.equal(m.v, n.v)
     assert len(graphs) == 2  # one for each number of steps
-    compiled.compiled.cache_clear()
+
+
+def test_a_warm_network_compiles_nothing_more_whatever_the_batch(graphs):
+    net, x = small(), torch.rand(7, 2, 6, 6)
+    kernels.warm(net, x[:4], steps=3)
+    before = len(graphs)
+    assert before >= 2  # its layers are of different sizes
+    with kernels.use("compiled"), torch.inference_mode():
+        for some in (x, x[:2]):
+            ys, _ = net(rb.constant(some, 3))
+            with kernels.use("reference"):
+                torch.testing.assert_close(ys, net(rb.constant(some, 3))[0])
+        assert len(graphs) == before
+        net(rb.constant(x, 2))
+    assert len(graphs) > before
 
 
 def test_what_cannot_be_compiled_says_so(monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from ..errors import KernelError
@@ -76,13 +77,33 @@ class _Spiking(Protocol):
     @property
     def clock(self) -> int: ...
     def sites(self) -> Iterator[tuple[str, Neuron]]: ...
-    def present(self, x: Tensor, steps: int, visit: Callable[[Any], None]) -> Iterator[Tensor]: ...
+    def __call__(self, xs: Tensor) -> Any: ...
+    def present(self, x: Tensor, steps: int, visit: Callable[[Any], None] | None = None) -> Iterator[Tensor]: ...
     def tensors(self, name: str) -> Tensors: ...
 
 
 @runtime_checkable
 class _Compiled(Protocol):
     def explain(self) -> tuple[Any, ...]: ...
+
+
+def warm(net: _Spiking, example: Tensor, steps: int = 8) -> None:
+    """Compile every spiking layer of a network ahead of its first run, for `use("compiled")`: seconds for each.
+
+    example: an input `[N, ...]` with N >= 3; batches of any other size from 2 on run by what is made here, in one call
+    or in the pieces of `evaluate` and `predict`, which are in `torch.inference_mode()`. A run with a gradient, or of
+    another number of steps, dtype or device, is compiled when it is first met.
+
+        rb.kernels.warm(net, images)
+        with rb.kernels.use("compiled"), torch.inference_mode():
+            ys, _ = net(rb.constant(images, steps=8))
+
+    Raises KernelError where PyTorch cannot compile a layer, with its reason.
+    """
+    with use("compiled"), torch.inference_mode():
+        for some in (example, example[1:]):  # a size that changes is compiled as one that may be any
+            net(some.expand(steps, *some.shape))
+            list(net.present(some, steps))
 
 
 def explain(net: _Spiking | _Compiled, images: Tensor | None = None) -> dict[str, Choice]:
