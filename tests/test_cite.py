@@ -25,6 +25,10 @@ def entries(text: str) -> list[str]:
     return re.findall(r"^@\w+\{(\w+),$", text, re.MULTILINE)
 
 
+def test_every_entry_of_the_file_is_read_and_they_are_in_order() -> None:
+    assert list(ENTRIES) == sorted(ENTRIES) == entries((SOURCE / "references.bib").read_text())
+
+
 def test_every_citation_has_an_entry() -> None:
     assert CITED - set(ENTRIES) == set()
 
@@ -39,11 +43,14 @@ def test_every_source_has_an_entry() -> None:
 
 @pytest.mark.parametrize("key", ENTRIES)
 def test_entries_are_complete_bibtex(key: str) -> None:
-    kind, fields = ENTRIES[key]
-    assert fields.keys() >= NEEDED[kind]
+    text = bibtex([key])
+    kind, *lines = text.splitlines()
+    fields = dict(re.findall(r"^  (\w+) = \{(.*)\},$", text, re.MULTILINE))
+    assert len(fields) == len(lines) - 1
+    assert fields.keys() >= NEEDED[kind[1 : kind.index("{")]]
+    assert ("eprint" in fields) == ("archiveprefix" in fields)
     assert fields["year"] in key
     assert fields["author"].lower().startswith(key[: key.index(fields["year"])])
-    text = bibtex([key])
     assert text.count("{") == text.count("}")
     assert text.isascii()
 
