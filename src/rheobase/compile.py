@@ -73,7 +73,7 @@ class CompiledNet(nn.Module):
 
     def longest(self, samples: int) -> int:
         """How many steps a piece has at most. Each reads all weights and potentials again, so there are few: what the
-        nodes send may take half as much memory as the potentials do, and in the first 8 steps as much.
+        nodes send may take half the memory of the potentials, and in up to 8 steps all of it.
         """
         return max(self._longest, self.net.longest(samples))
 
@@ -277,7 +277,7 @@ def _spent(steps: tuple[Step, ...], net: SpikingNet) -> list[list[str]]:
 
 
 def _longest(steps: tuple[Step, ...], spent: list[list[str]]) -> int:
-    """In how many steps of constant coding the values take half as much memory as the potentials do; up to 8, as much."""
+    """In how many steps of constant coding values take half the memory of the potentials; in up to 8, all of it."""
     sizes = {step.node.name: math.prod(step.node.shape) for step in steps}
     letters = {step.node.name for step in steps if isinstance(step, Stage | Pool)}
     held, moving = dict[str, int](), set[str]()  # bytes of each value; which differ from step to step
@@ -295,5 +295,5 @@ def _longest(steps: tuple[Step, ...], spent: list[list[str]]) -> int:
         most = max(most, sum(held.values()))
         for gone in done:
             held.pop(gone, None)
-    steps = potentials // most
-    return max(min(8, steps), steps // 2)
+    as_much = potentials // most
+    return max(min(8, as_much), as_much // 2)
