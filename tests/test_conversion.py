@@ -376,6 +376,22 @@ def test_the_first_matching_pattern_gives_the_method():
     assert all(layer.source.startswith("test_conversion.py:") for layer in report.layers)
 
 
+@pytest.mark.parametrize("branches", [False, True], ids=["symbolic", "exported"])
+def test_lines_of_a_library_that_lies_beside_torch_are_named(branches):
+    source = """
+class Net(torch.nn.Sequential):
+    def forward(self, x):
+        if branches and x.shape[1] == 2:
+            x = x * 2
+        return super().forward(torch.relu(x))
+"""
+    path = Path(torch.__file__).parent.with_name("torchvision") / "net.py"
+    made: dict[str, Any] = {"torch": torch, "branches": branches}
+    exec(compile(source, str(path), "exec"), made)
+    _, report = rb.convert(made["Net"](nn.Linear(2, 3)).eval(), HALF, [torch.rand(8, 2)])
+    assert [layer.source for layer in report.layers] == ["net.py:6"]
+
+
 def test_the_report_counts_what_is_clipped():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 30), nn.ReLU(), nn.Linear(30, 2)).eval()

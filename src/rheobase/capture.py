@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,8 @@ from .inputs import count, each, named, tensors
 from .readers import read_as
 from .relatives import SPIKING
 
-_TORCH = str(Path(torch.__file__).parent)
+TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+"""Where PyTorch's own lines are. (torchvision lies beside it.)"""
 
 
 class _Tracer(fx.Tracer):
@@ -70,7 +72,7 @@ def capture(ann: nn.Module, example: Any) -> Captured:
 def _line_of(frame: FrameType | None) -> str | None:
     """The innermost line of a model that is being traced, if it is one of the model's."""
     while frame is not None and frame.f_code.co_filename != __file__:
-        if not frame.f_code.co_filename.startswith(_TORCH):
+        if not frame.f_code.co_filename.startswith(TORCH):
             return f'File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}'
         frame = frame.f_back
     return None

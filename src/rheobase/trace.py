@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch._ops import OpOverload
 
 from . import ops
-from .capture import Captured, Run, batch, capture, check_model, record
+from .capture import TORCH, Captured, Run, batch, capture, check_model, record
 from .errors import ConversionError
 from .graph import INPUT, Graph, Node
 from .inputs import tensors
@@ -305,7 +305,7 @@ def _size(x: Tensor) -> float:
 def _line(node: fx.Node) -> str:
     """The innermost line of the user's own code that made this node."""
     lines = [line.strip() for line in (node.stack_trace or "").splitlines() if line.strip().startswith("File")]
-    own = [line for line in lines if f"{Path(torch.__file__).parent}" not in line]
+    own = [line for line in lines if TORCH not in line]
     if not own:
         return ""
     file, line, *_ = own[-1].removeprefix("File ").split(", ")
