@@ -161,11 +161,11 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
 
 def rows(found: Found) -> Iterator[str]:
     """r of every library, of both passes."""
+    found = list(found)
     ratios = (
-        (f"| {case.neuron.upper()}, {math.prod(case.shape)}, {case.steps} | {name}", r)
+        (f"| {case.neuron.upper()}, {math.prod(case.shape)}, {case.steps} | {name}", result["r"][name])
         for name in PASSES
         for case, result in found
-        for r in [result["r"][name]]
     )
     return across("| neuron, numbers in a step, T | pass", ratios, "rheobase, cpu")
 

@@ -25,6 +25,7 @@ from cases import TINY, agrees, candidates, error, prepared, reference
 from libraries import PLAIN, STEPPED, Activation, Law, Library, kernel
 from peers import PEERS
 from plain import quantised, with_neurons
+from suite import across
 from torch import nn
 
 from rheobase.files import write_json
@@ -309,12 +310,27 @@ def test_a_table_of_results_goes_between_its_marks_and_nowhere_else(benchmark, t
     assert page.read_text() == f"before\n<!-- {benchmark.name} -->\n\n\n<!-- /{benchmark.name} -->\nafter\n"
     write_json(tmp_path / f"{case}.json", result(benchmark, case))
     table = benchmark.table(tmp_path)
+    assert list(benchmark.rows(iter([(case, result(benchmark, case))]))) == table
     assert len({line.count("|") for line in table}) == 1
     assert len(table) > 2
     insert(page, {benchmark.name: table})
     lines = page.read_text().splitlines()
     assert lines[3 : 3 + len(table)] == table
     assert (lines[0], lines[-1]) == ("before", "after")
+
+
+def test_a_row_compares_with_the_faster_mode_and_tells_how_far_quartiles_lie():
+    def spread(median: float, low: float = 0, high: float = 0) -> dict[str, float]:
+        return {"median": median, "low": low or median, "high": high or median}
+
+    first = {"spikingjelly, a": spread(4), "own": spread(1, low=0.9), "spikingjelly, b": spread(3, high=3.9)}
+    found = [("| 1", first), ("| 2", {"own": spread(2), "other": spread(0.125)})]
+    assert list(across("| case", found, "own")) == [
+        "| case | other | own | spikingjelly, b | spikingjelly, a | spikingjelly / own | quartiles within |",
+        "|---|---|---|---|---|---|---|",
+        "| 1 |  | 1 | 3 | 4 | **3.0** | 30% |",
+        "| 2 | 0.125 | 2 |  |  |  | 0% |",
+    ]
 
 
 def test_results_that_exist_are_kept(tmp_path, monkeypatch):
