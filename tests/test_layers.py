@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -293,3 +294,17 @@ def test_specs_of_training_round_trip_through_json():
     ):
         assert rb.from_json(rb.to_json(neuron)) == neuron
         assert eval(repr(neuron), dict(vars(rb))) == neuron
+
+
+def test_what_is_learned_may_be_parametrised():
+    layer = rb.PLIF(learn_threshold=True)
+    xs = torch.full((3, 1, 4), 1.5)
+    for name in ("theta0_exponent", "leak"):
+        torch.nn.utils.parametrize.register_parametrization(layer, name, torch.nn.Hardtanh(-0.25, 0.25))
+        with torch.no_grad():
+            getattr(layer.parametrizations, name).original.fill_(2.0)
+    theta0, _, _, _, _, leak = layer.tensors
+    assert theta0.item() == pytest.approx(math.exp(0.25))
+    assert leak is not None
+    assert leak.item() == 0.25
+    layer(xs)[0].sum().backward()

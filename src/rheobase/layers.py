@@ -49,7 +49,7 @@ class Population(nn.Module):
     ) -> None:
         super().__init__()
         require(threshold > 0, f"threshold={threshold} must be positive")
-        self.neuron, self.recompute = neuron, recompute
+        self.neuron, self.recompute, self.learn_threshold = neuron, recompute, learn_threshold
         self.register_buffer("theta0", torch.tensor(float(threshold)))
         self.register_buffer("v0", torch.tensor(float(start)))
         if learn_threshold:
@@ -64,8 +64,8 @@ class Population(nn.Module):
     @property
     def tensors(self) -> Tensors:
         """Its tensors as the law takes them."""
-        exponent, leak = (self._parameters.get(name) for name in ("theta0_exponent", "leak"))
-        return Tensors(self.theta0 if exponent is None else self.theta0 * exponent.exp(), self.v0, leak=leak)
+        theta0 = self.theta0 * self.theta0_exponent.exp() if self.learn_threshold else self.theta0
+        return Tensors(theta0, self.v0, leak=None if self.neuron.leak.learned is None else self.leak)
 
     def forward(self, xs: Tensor, memory: Membrane | None = None) -> tuple[Tensor, Membrane]:
         emission, after = run(self.neuron, self.tensors, xs, memory, self.recompute)
