@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -36,14 +37,16 @@ class Differentiable(torch.autograd.Function):
     """The forward pass with its gradient; it keeps the drives and the potentials at birth, and nothing else."""
 
     @staticmethod
-    def forward(passes: Passes, *inputs: Any) -> Any:
-        return passes.forward(*inputs)
+    def forward(
+        passes: Passes, numbers: tuple[Any, ...], xs: Tensor, v: Tensor, theta: Tensor, share: Tensor | None
+    ) -> Any:
+        return passes.forward(xs, v, theta, share, *numbers)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.set_materialize_grads(False)
-        ctx.passes, ctx.numbers = inputs[0], inputs[5:]
-        ctx.save_for_backward(*inputs[1:5])
+        ctx.passes, ctx.numbers, *saved = inputs
+        ctx.save_for_backward(*saved)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
@@ -54,7 +57,10 @@ class Differentiable(torch.autograd.Function):
         to_xs, *others, to_share = found
         by_v, by_theta = (to if asked else None for to, asked in zip(others, wanted, strict=True))
         by_share = None if share is None else to_share.reshape(share.shape)
-        return None, to_xs, by_v, by_theta, by_share, *(None for _ in ctx.numbers)
+        return None, None, to_xs, by_v, by_theta, by_share
+
+
+Differentiable.forward.__signature__ = inspect.signature(Differentiable.forward)  # asked for at every call
 
 
 def run(
@@ -62,8 +68,13 @@ def run(
 ) -> tuple[Emission, Membrane]:
     """A run over drives `xs` `[T, N, ...]` as the neuron meets them, from the memory `m`."""
     worth = neuron.threshold.rest(tensors.theta0.float())
-    given = xs, potentials(m.v, xs), per_sample(worth, xs), share(neuron, tensors), *law(neuron), *slope(neuron)
-    letters, after = Differentiable.apply(passes, *given) if differentiated else passes.forward(*given)
+    given, numbers = (
+        (xs, potentials(m.v, xs), per_sample(worth, xs), share(neuron, tensors)),
+        law(neuron) + slope(neuron),
+    )
+    letters, after = (
+        Differentiable.apply(passes, numbers, *given) if differentiated else passes.forward(*given, *numbers)
+    )
     return Emission(letters, worth), m._replace(v=after, t=m.t + len(xs))
 
 

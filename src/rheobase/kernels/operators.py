@@ -82,11 +82,11 @@ PASSES = Passes(_forward, _walked)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    Differentiable.setup_context(ctx, (PASSES, *inputs), output)
+    Differentiable.setup_context(ctx, (PASSES, inputs[4:], *inputs[:4]), output)
 
 
 def _backward(ctx: Any, *grads: Tensor | None) -> Any:
-    return Differentiable.backward(ctx, *grads)[1:]
+    return *Differentiable.backward(ctx, *grads)[2:], *(None for _ in ctx.numbers)
 
 
 def _once(ctx: Any, *grads: Any) -> Any:

@@ -3,15 +3,18 @@
     RHEOBASE_DATA=/path/to/data python -m rheobase.recipes.cifar_precision
     python -m rheobase.recipes.cifar_precision --table docs/engine.md
 
-Data, weights and calibration as in `cifar_conversion`: 512 unlabelled training images calibrate thresholds, and choose
-the kernels of a layer; int8 needs no data. Results that exist are kept.
+Data and weights as in `cifar_conversion`: 512 unlabelled training images calibrate thresholds, and choose the kernels
+of a layer; int8 needs no data. `--draws 5` does so five times, each with the next 512 images: which answers of one
+network change is chance, and so is part of the difference. Results that exist are kept.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -26,7 +29,7 @@ from ..method import Method
 from .cifar_conversion import NETS, network
 from .comparison import insert, parser, program, slug
 
-STEPS, PRECISIONS = 8, ("fp32", "int8")
+STEPS, CALIBRATION, PRECISIONS = 8, 512, ("fp32", "int8")
 METHODS = {
     "opi": methods.opi(),
     "best, 1 letter": methods.best(STEPS, 1),
@@ -35,11 +38,11 @@ METHODS = {
 
 
 def measured(
-    ann: nn.Module, method: Method, calibration: list[Tensor], loader: Sequence[tuple[Tensor, Tensor]]
+    ann: nn.Module, method: Method, calibration: Tensor, loader: Sequence[tuple[Tensor, Tensor]]
 ) -> dict[str, Any]:
     """Accuracy after every step in each precision, and the share of last answers that are not those of fp32."""
-    snn, _ = convert(ann, method, calibration)
-    nets = {precision: made_ready(snn, calibration[0][:32], precision=precision) for precision in PRECISIONS}
+    snn, _ = convert(ann, method, list(calibration.split(128)))
+    nets = {precision: made_ready(snn, calibration[:32], precision=precision) for precision in PRECISIONS}
     right = {precision: torch.zeros(STEPS, dtype=torch.int64) for precision in PRECISIONS}
     changed = 0
     with torch.inference_mode():
@@ -55,45 +58,57 @@ def measured(
     return {"accuracy": accuracy, "changed": changed / samples, "samples": samples, "kernels": kernels}
 
 
-def run(name: str, chosen: Sequence[str], out: Path, limit: int | None) -> None:
-    """Every chosen method of one network."""
-    ann, (train, _) = network(name), cifar10("train", limit=512)
+def run(name: str, chosen: Sequence[str], out: Path, draws: int, limit: int | None) -> None:
+    """Every chosen method of one network, from each draw of calibration images."""
+    ann, (train, _) = network(name), cifar10("train", limit=CALIBRATION * draws)
     loader = batches(*cifar10("test", limit=limit), 100)
     for label in chosen:
-        path, started = out / name / f"{slug(label)}.json", time.perf_counter()
-        if path.exists():
-            print(f"{name}, {label}: kept", flush=True)
-            continue
-        found = measured(ann, METHODS[label], list(train.split(128)), loader)
-        write_json(path, {"label": label, "steps": STEPS} | found | {"provenance": versions()})
-        print(f"{name}, {label}: {time.perf_counter() - started:.0f} s", flush=True)
+        path = out / name / f"{slug(label)}.json"
+        found = read_json(path) if path.exists() else {"label": label, "steps": STEPS, "draws": []}
+        for draw, calibration in enumerate(train.split(CALIBRATION)):
+            if draw < len(found["draws"]):
+                print(f"{name}, {label}, draw {draw + 1}: kept", flush=True)
+                continue
+            started = time.perf_counter()
+            found["draws"].append(measured(ann, METHODS[label], calibration, loader) | {"provenance": versions()})
+            write_json(path, found)
+            print(f"{name}, {label}, draw {draw + 1}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def difference(found: Mapping[str, Any]) -> tuple[float, float]:
+    """Accuracy of int8 less that of fp32 at the last step: mean and standard error of the draws, NaN for one."""
+    at = [draw["accuracy"]["int8"][-1] - draw["accuracy"]["fp32"][-1] for draw in found["draws"]]
+    return mean(at), stdev(at) / math.sqrt(len(at)) if len(at) > 1 else math.nan
 
 
 def rows(out: Path) -> Iterator[str]:
-    """Accuracy at the last step of each network and method, in both precisions."""
+    """Accuracy at the last step of each network and method, in both precisions, the mean of its draws."""
     paths = [path for name in NETS for label in METHODS if (path := out / name / f"{slug(label)}.json").exists()]
     if paths:
-        yield f"| network | method | {' | '.join(PRECISIONS)} | difference | answers changed |"
-        yield f"|---|---|{'---|' * (len(PRECISIONS) + 2)}"
+        yield f"| network | method | calibrations | {' | '.join(PRECISIONS)} | difference | answers changed |"
+        yield f"|---|---|{'---|' * (len(PRECISIONS) + 3)}"
     for path in paths:
         found = read_json(path)
-        last = [found["accuracy"][precision][-1] for precision in PRECISIONS]
-        cells = " | ".join(f"{a:.2%}" for a in last)
-        difference = f"{100 * (last[1] - last[0]):+.2f}"
-        yield f"| {path.parent.name} | {found['label']} | {cells} | {difference} | {found['changed']:.2%} |"
+        draws = found["draws"]
+        cells = " | ".join(f"{mean(draw['accuracy'][precision][-1] for draw in draws):.2%}" for precision in PRECISIONS)
+        off, error = difference(found)
+        less = f"{100 * off:+.2f}" + ("" if math.isnan(error) else f" ± {100 * error:.2f}")
+        changed = mean(draw["changed"] for draw in draws)
+        yield f"| {path.parent.name} | {found['label']} | {len(draws)} | {cells} | {less} | {changed:.2%} |"
 
 
 def main() -> None:
     asked = parser(__doc__, Path("evidence/precision"))
     asked.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
     asked.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    asked.add_argument("--draws", type=int, default=1, help="how many times to calibrate, each with other images")
     asked.add_argument("--limit", type=int, help="the first test images only, for a quick look")
     options = asked.parse_args()
     if options.table:
         insert(options.table, {"precision": rows(options.out)})
         return
     for name in options.nets:
-        run(name, options.methods, options.out, options.limit)
+        run(name, options.methods, options.out, options.draws, options.limit)
 
 
 if __name__ == "__main__":
