@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 import rheobase as rb
 from gradients import ALPHABETS, LEAKS, RESETS, SURROGATES, agree, gradients, tensors
@@ -59,12 +59,57 @@ def test_several_blocks_and_channels_last(size):
 
 @here
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_drives_of_16_bits(dtype):
+@pytest.mark.parametrize("size", [(), (20,)])
+def test_drives_of_16_bits(dtype, size):
     neuron = Neuron(alphabet=rb.burst(2), leak=Leak(0.5), surrogate=Rectangular())
-    t, xs = tensors(neuron.leak, torch.tensor(1.0, device=DEVICE)), dyadic(4, 3, 20, seed=4, high=3).to(DEVICE, dtype)
-    ours, theirs = (gradients(name, neuron, t, xs) for name in ("triton", "reference"))
+    theta0, xs = torch.ones(size, device=DEVICE), dyadic(4, 3, 20, seed=4, high=3).to(DEVICE, dtype)
+    ours, theirs = (gradients(name, neuron, tensors(neuron.leak, theta0), xs) for name in ("triton", "reference"))
     assert ours["xs"].dtype == dtype
-    assert all(torch.equal(ours[name], theirs[name]) for name in ("ys", "v", "xs"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ("ys", "v", "xs", "theta0"))
+
+
+@here
+@pytest.mark.parametrize("theta0", [1.0, 0.3])
+@pytest.mark.parametrize(
+    ("alphabet", "narrow"),
+    [
+        (rb.binary, True),
+        (rb.burst(256), True),
+        (rb.burst(257), False),
+        (rb.signed(3, floor=True), True),
+        (rb.Alphabet(levels=(0.1, 1.0), heights=(0.1, 0.9)), False),
+    ],
+    ids=str,
+)
+def test_letters_are_as_narrow_as_the_drives_where_they_are_numbers_of_16_bits(alphabet, narrow, theta0):
+    neuron, xs = Neuron(alphabet=alphabet), (dyadic(2, 3, 40, seed=5, low=-2, high=2) * 160).to(DEVICE, torch.bfloat16)
+    t = tensors(neuron.leak, torch.tensor(theta0, device=DEVICE))
+    expected, _ = rb.neuron.emissions(neuron, t, xs)
+    answers = []
+    for name in ("triton", "reference"):
+        with torch.no_grad(), kernels.use(name):
+            answers.append(rb.neuron.received(neuron, kernels.choose(neuron, t, xs).run(neuron, t, xs, None)[0], None))
+            letters = kernels.choose(neuron, t, xs).run(neuron, t, xs, None)[0].letters
+        assert torch.equal(letters.float(), expected.letters)
+        assert letters.dtype == (torch.bfloat16 if narrow and name == "triton" else torch.float32)
+    assert torch.equal(answers[0].to(xs.dtype), answers[1].to(xs.dtype))
+
+
+@here
+def test_what_is_counted_in_a_network_of_16_bits_is_what_the_law_counts():
+    torch.manual_seed(0)
+    ann = nn.Sequential(
+        nn.Conv2d(2, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6272, 3)
+    )
+    x, y = torch.rand(6, 2, 32, 32), torch.zeros(6, dtype=torch.int64)
+    net = rb.convert(ann.eval(), rb.methods.opi(), [x])[0].to(DEVICE, torch.bfloat16)
+    curves = []
+    for name in ("triton", "reference"):
+        with kernels.use(name):
+            curves.append(rb.evaluate(net, [(x.to(torch.bfloat16), y)], 3).to_json())
+    ours, theirs = ({name: found for name, found in curve.items() if name != "provenance"} for curve in curves)
+    assert ours == theirs
+    assert ours["rate"][-1] > 0
 
 
 @here
@@ -114,7 +159,8 @@ def test_the_programs_compile_for_a_gpu_that_is_not_here(alphabet):
         _, known = arguments(torch.zeros(3, 2, 4), torch.ones(1), numbers)
         options = {"enable_fp_fusion": known.pop("enable_fp_fusion")}
         kinds = dict.fromkeys(("steps", "stride", "size", "period"), "i32") | dict.fromkeys(known, "constexpr")
-        kinds |= dict.fromkeys(("leak", "rest", "value"), "fp32") | dict.fromkeys(("xs", "to_xs"), "*bf16")
+        narrow = "xs", "to_xs", "letters", "by_letters"
+        kinds |= dict.fromkeys(("leak", "rest", "value"), "fp32") | dict.fromkeys(narrow, "*bf16")
         signature = {name: kinds.get(name, "*fp32") for name in program.arg_names}
         constants = {(program.arg_names.index(name),): value for name, value in known.items()}
         source = triton.compiler.ASTSource(fn=program, signature=signature, constexprs=constants)

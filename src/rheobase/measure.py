@@ -144,7 +144,8 @@ def _letters(xs: Tensor, unit: Tensor | float) -> Tensor:
 
 def _per_step(letters: Tensor) -> Tensor:
     """The sum over samples and neurons at each step; exact, since one sample's letters fit a float32."""
-    return letters.sum(tuple(range(2, letters.ndim))).sum(1, dtype=torch.float64).cpu()
+    exact = torch.promote_types(letters.dtype, torch.float32)
+    return letters.sum(tuple(range(2, letters.ndim)), dtype=exact).sum(1, dtype=torch.float64).cpu()
 
 
 def macs(net: SpikingNet, node: Node, shapes: Mapping[str, tuple[int, ...]]) -> float | None:

@@ -51,7 +51,7 @@ class Differentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         xs, v, theta, share = ctx.saved_tensors
-        arrived = [None if g is None else laid(g, like) for g, like in zip(grads, (xs, xs[0]), strict=True)]
+        arrived = [None if g is None else laid(g, like, g.dtype) for g, like in zip(grads, (xs, xs[0]), strict=True)]
         wanted = v.requires_grad, theta.requires_grad
         found = ctx.passes.backward(*arrived, *wanted, xs, v, theta, share, *ctx.numbers)
         to_xs, *others, to_share = found
@@ -137,12 +137,12 @@ def dense(x: Tensor) -> tuple[int, ...]:
     return (math.prod(x.shape[1:]), *x.stride()[1:])
 
 
-def laid(t: Tensor, like: Tensor) -> Tensor:
-    """`t`, of the shape of `like`, as float32 in its memory order without gaps; a copy only where it is not so."""
+def laid(t: Tensor, like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """`t`, of the shape of `like`, in its memory order without gaps; a copy only where it is not so."""
     strides = dense(like)
-    if t.dtype == torch.float32 and all(n == 1 or a == b for n, a, b in zip(t.shape, t.stride(), strides, strict=True)):
+    if t.dtype == dtype and all(n == 1 or a == b for n, a, b in zip(t.shape, t.stride(), strides, strict=True)):
         return t
-    return torch.empty_strided(t.shape, strides, device=t.device).copy_(t)
+    return torch.empty_strided(t.shape, strides, dtype=dtype, device=t.device).copy_(t)
 
 
 def potentials(v: Tensor, xs: Tensor) -> Tensor:

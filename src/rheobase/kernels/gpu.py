@@ -168,7 +168,7 @@ def backward(
         s = fire(u, own, KIND, LEVELS, HEIGHTS, SIGNED, FLOORED)
         ds = none
         if LETTERS_GIVEN:
-            ds = tl.load(by_letters + step * size + i, here, 0.0)
+            ds = tl.load(by_letters + step * size + i, here, 0.0).to(tl.float32)
         du = g
         if not HARD and not DETACHED:
             ds -= g * own

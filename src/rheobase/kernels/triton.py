@@ -1,13 +1,16 @@
 """Triton kernels for GPUs: a neuron with a fixed threshold, forward and back, drives in float32, bfloat16 or float16.
 
-Potentials, letters and the sums of gradients are float32. Divisions are rounded as the law rounds them and nothing is
-fused, so letters are those of the reference; exponentials of surrogates are the GPU's own. With TRITON_INTERPRET=1 the
-programs run on the CPU, slowly, where they are asked for by name: that is how they are tested without a GPU.
+Potentials and the sums of gradients are float32. Letters, and their gradients, are of the dtype of the drives where
+each letter is a number of it and no threshold is learned: who reads them has less to read and nothing to convert.
+Divisions are rounded as the law rounds them and nothing is fused, so letters are those of the reference; exponentials
+of surrogates are the GPU's own. With TRITON_INTERPRET=1 the programs run on the CPU, slowly, where they are asked for
+by name: that is how they are tested without a GPU.
 """
 
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -64,8 +67,9 @@ def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tup
 
 def _forward(xs: Tensor, v: Tensor, theta: Tensor, share: Tensor | None, *numbers: Any) -> tuple[Tensor, Tensor]:
     v = laid(v, xs[0])
-    letters, after = _like(xs), torch.empty_like(v)
     sizes, known = arguments(xs, theta, numbers)
+    dtype = torch.float32 if theta.requires_grad else _narrowest(xs.dtype, known["HEIGHTS"])
+    letters, after = _like(xs, dtype), torch.empty_like(v)
     with torch.cuda.device_of(xs):
         _programs().forward[_grid(v)](xs, v, theta, theta if share is None else share, letters, after, *sizes, **known)
     return letters, after
@@ -77,7 +81,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     v = laid(v, xs[0])
     before, (to_v, to_theta, to_share) = _like(xs), (torch.empty_like(v) for _ in range(3))
-    to_xs = before if xs.dtype == torch.float32 else torch.empty_like(before, dtype=xs.dtype)
+    to_xs = before if xs.dtype == torch.float32 else _like(xs, xs.dtype)
     arrived = v if letters is None else letters, v if after is None else after
     given = *arrived, xs, v, theta, theta if share is None else share
     sizes, known = backward_arguments(xs, theta, numbers, letters is not None, after is not None)
@@ -96,9 +100,16 @@ def _programs() -> Any:
     return gpu
 
 
-def _like(xs: Tensor) -> Tensor:
-    """Memory for float32 `[T, N, ...]` in the order of `xs`, without gaps."""
-    return torch.empty_strided(xs.shape, dense(xs), device=xs.device)
+def _like(xs: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Memory for `[T, N, ...]` in the order of `xs`, without gaps."""
+    return torch.empty_strided(xs.shape, dense(xs), dtype=dtype, device=xs.device)
+
+
+@lru_cache(maxsize=256)
+def _narrowest(dtype: torch.dtype, heights: tuple[float, ...]) -> torch.dtype:
+    """The dtype of drives if every letter is a number of it, else float32."""
+    letters = torch.tensor([0.0, *heights], dtype=torch.float64).cumsum(0)
+    return dtype if torch.equal(letters.to(dtype).double(), letters) else torch.float32
 
 
 def _grid(v: Tensor) -> tuple[int]:
