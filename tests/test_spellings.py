@@ -339,6 +339,30 @@ def test_a_spelling_converts_to_what_it_computes(name):
     check(net, x, calls, limit)
 
 
+@pytest.mark.parametrize(
+    ("size", "op"),
+    [
+        (1, "AvgPool(kernel=(8, 8), stride=(8, 8), padding=(0, 0))"),
+        ((4, None), "AvgPool(kernel=(2, 1), stride=(2, 1), padding=(0, 0))"),
+        (3, "AdaptiveAvgPool(size=(3, 3))"),
+        (8, None),
+    ],
+)
+def test_an_adaptive_average_is_a_pool_where_its_windows_are_alike(size, op):
+    net, x = zoo(lambda m, x: F.adaptive_avg_pool2d(m.relu(x), size))
+    pools = [repr(node.op) for node in trace(net, x).nodes if "AvgPool" in type(node.op).__name__]
+    assert pools == ([op] if op else [])
+
+
+@pytest.mark.parametrize(("size", "field"), [(4, "acs"), (3, "graded")])
+def test_letters_behind_windows_that_differ_are_graded(size, field):
+    """How many letters such an average is made of, its value does not say."""
+    net, x = zoo(lambda m, x: m.relu(m.b(F.adaptive_avg_pool2d(m.relu(x), size))))
+    curve = rb.evaluate(rb.convert(net, rb.methods.opi(), [x])[0], [(x, torch.zeros(6, dtype=torch.int64))], 4)
+    assert (curve.graded[-1] > 0) == (field == "graded")
+    assert curve.acs[-1] > 0
+
+
 def test_what_is_random_in_eval_mode_is_refused_by_line():
     net, x = zoo(lambda m, x: F.linear(m.relu(x), m.fc.weight + torch.rand_like(m.fc.weight)))
     with pytest.raises(rb.RheobaseError, match=r"(?s)'rand_like' at test_spellings.py:\d+.*differs from call to call"):

@@ -59,9 +59,9 @@ def _sent(net: SpikingNet, node: Node, read: list[Message], window: float) -> Me
         return read[0]._replace(unit=net.weights(node.name)["scale"].detach() * read[0].unit)
     if isinstance(node.op, ops.AvgPool):
         return read[0]._replace(unit=read[0].unit / math.prod(node.op.kernel))
-    if isinstance(node.op, ops.AdaptiveAvgPool) or (isinstance(node.op, ops.Mean) and not node.op.total):
+    if isinstance(node.op, ops.Mean) and not node.op.total:
         return read[0]._replace(unit=read[0].unit / window)
-    if isinstance(node.op, ops.Resize) and node.op.mode != "nearest":
+    if isinstance(node.op, ops.AdaptiveAvgPool) or (isinstance(node.op, ops.Resize) and node.op.mode != "nearest"):
         return Message(Kind.GRADED)
     if len(read) == 1 or (kinds == {Kind.LETTERS} and all(_same(read[0], other) for other in read)):
         return read[0]

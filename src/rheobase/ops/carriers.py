@@ -29,7 +29,7 @@ class AvgPool:
 
 @spec
 class AdaptiveAvgPool:
-    """Average over windows that tile the map into `size`."""
+    """Average over as many windows as `size`, that cover the map and may overlap and differ: if alike, an AvgPool."""
 
     size: tuple[int, ...]
 

@@ -48,8 +48,15 @@ def maxpool(call: Call) -> Lowered:
 @reads(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 @reads(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
 def adaptive_avgpool(call: Call) -> Lowered:
+    """Where windows are all alike it is an AvgPool, and of one place each it is nothing."""
     call.batched()
-    return ops.AdaptiveAvgPool(size=call.shape(call.node)[-(call.rank - 2) :]), {}, call.inputs
+    read, size = (call.shape(of)[-(call.rank - 2) :] for of in (call.first, call.node))
+    if read == size:
+        return call.inputs[0]
+    if any(n % m for n, m in zip(read, size, strict=True)):
+        return ops.AdaptiveAvgPool(size=size), {}, call.inputs
+    kernel = tuple(n // m for n, m in zip(read, size, strict=True))
+    return ops.AvgPool(kernel=kernel, stride=kernel, padding=(0,) * len(kernel)), {}, call.inputs
 
 
 @reads(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
