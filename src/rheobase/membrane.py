@@ -41,7 +41,7 @@ class Membrane(NamedTuple):
     """Memory: born at t = 0, carried by the caller, never a buffer and never saved.
 
     v: potential after the last reset `[N, ...]`, at least float32.
-    t: steps done so far, int64 scalar.
+    t: steps done so far, int64 scalar on the CPU, so that no device is waited for where the step matters.
     threshold: what the threshold rule itself remembers (MSAT: the sum of v).
     gate: what the gate itself remembers (SentCharge: the sum of what left).
     link: what the link itself remembers (Differential: the mean of what its readers received).
