@@ -26,7 +26,7 @@ RANKS = (
     "capture trace observe spiking trainable",
     "preflight refine staircase distil message lower",
     "convert",
-    "rounding spelling stages plan compile",
+    "rounding spelling stages exact plan compile",
     "energy measure shards evaluate predict",
     "samples balance limit certificate independence verify worth diagnosis parts remedy diagnose",
     "quantise beta candidate trial study evidence search table plot cite pages",

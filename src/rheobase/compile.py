@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from . import ops
 from .errors import InputError, KernelError, context
+from .exact import exact
 from .inputs import each, first, named, tensors
 from .kernels.named import asked
 from .kernels.room import Room
@@ -34,8 +35,7 @@ class Layer:
     name: the node. kernel: what runs it, "reference" for the network's own operation. weights: what they are rounded
     to, for each synapse inside. rate: the share of its letters that are not 0 on the example, bits: of one letter, NaN
     and 0 where no letters leave. error: the largest relative rounding error of its weights, ||rounded - w|| / ||w||.
-    exact: whether its drive is that of `net`, bit for bit, on any input. declined: why other
-    kernels do not run it.
+    exact: whether it computes what `net` does of the same values, bit for bit. declined: why others do not run it.
     """
 
     name: str
@@ -64,6 +64,7 @@ class CompiledNet(nn.Module):
         super().__init__()
         self.net, self.steps, self.rates = net, steps, rates
         self._spelled, self._shapes = spellings(net), net.graph.shapes
+        self._exact = exact(steps, self._spelled)
         self._spent, self._room = _spent(steps, net), Room()
         self._longest = _longest(steps, self._spent)
 
@@ -134,20 +135,20 @@ class CompiledNet(nn.Module):
 
     def _layer(self, step: Step) -> Layer:
         spelled = self._spelled.get(step.node.name)
-        kernel, weights, error, exact, declined = type(step).__name__.lower(), [], 0.0, True, {}
+        kernel, weights, error, declined = type(step).__name__.lower(), [], 0.0, {}
         if isinstance(step, Stage):
             kernel = " + ".join(drive.chosen for drive in step.drives)
             for drive in step.drives:
                 declined |= {f"{drive.name}: {name}": why for name, why in drive.declined.items()}
                 declined |= _slower(drive)
-                error, exact = max(error, drive.error), exact and drive.exact
+                error = max(error, drive.error)
                 weights += [drive.weights] if drive.weights else []
         elif step.why:
             declined = {"stage": step.why}
         rate = self.rates.get(step.node.name, math.nan)
         return Layer(
             name=step.node.name, kernel=kernel, weights=" + ".join(weights), rate=rate,
-            bits=spelled.bits if spelled else 0, error=error, exact=exact, declined=declined,
+            bits=spelled.bits if spelled else 0, error=error, exact=self._exact[step.node.name], declined=declined,
         )  # fmt: skip
 
     def __str__(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -62,9 +61,9 @@ class Plan:
         node = self.graph[name]
         through = shortcut(self.graph, node, self.spelled)
         if not isinstance(through, str):
-            scale = through.scale * self.spelled[through.read].unit
-            kernels = {"identity": term.identity(scale, through.shift, through.stride)}
-            return Drive(name, through.read, kernels, "identity"), through.nodes
+            spelled = self.spelled[through.read]
+            kernels = {"identity": term.identity(through.scale * spelled.unit, through.shift, through.stride)}
+            return Drive(name, through.read, kernels, "identity", exact=spelled.dyadic), through.nodes
         conv = synapse(self.graph, node, self.spelled)
         if isinstance(conv, str):
             return _given(name, {", ".join(convolution.WHOLE): conv}), ()
@@ -83,7 +82,7 @@ class Plan:
         if not kernels:
             return _given(name, declined)
         self.keep(conv, made, spelled)
-        exact = made.exact and math.frexp(spelled.unit)[0] == 0.5
+        exact = made.exact and spelled.dyadic
         chosen = next(iter(kernels))
         return Drive(name, conv.read, kernels, chosen, declined, "int8", made.error, exact)
 

@@ -31,6 +31,11 @@ class Spelling(NamedTuple):
         """Of one letter."""
         return math.ceil(math.log2(self.high - self.low + 1))
 
+    @property
+    def dyadic(self) -> bool:
+        """Whether the unit is a power of two, so that no product with it rounds."""
+        return math.frexp(self.unit)[0] == 0.5
+
 
 def spellings(net: SpikingNet) -> dict[str, Spelling]:
     """The nodes whose values are letters of one byte, and which."""
@@ -73,10 +78,9 @@ def _alphabet(op: ops.Spike) -> Spelling | None:
     if not op.letters or op.block > 1 or op.neuron.threshold.graded or not isinstance(op.neuron.link, Rate):
         return None
     whole = all(height / unit == round(height / unit) for height in alphabet.heights)
-    if not whole or math.frexp(unit)[0] != 0.5:
-        return None
     high = round(alphabet.ceiling / unit)
-    return Spelling(unit, -high if alphabet.signed else 0, high)
+    made = Spelling(unit, -high if alphabet.signed else 0, high)
+    return made if whole and made.dyadic else None
 
 
 def declines(net: SpikingNet, node: Node, spelled: Mapping[str, Spelling]) -> str:

@@ -20,7 +20,7 @@ from .term import CURRENT, Term
 
 
 class Letters(NamedTuple):
-    """Letters of T steps: `unit * data`, data int8 `[N, T, H, W, C]`."""
+    """Letters of T steps: `unit * data`, data int8 `[N, T, H, W, C]`; 1 / unit is a float32, as of any window."""
 
     data: Tensor
     unit: float
@@ -29,13 +29,13 @@ class Letters(NamedTuple):
         """The same as floats `[T, N, *shape]`, channels last in memory."""
         seen = self.data.transpose(0, 1)
         xs = torch.empty(seen.shape).copy_(seen).permute(0, 1, 4, 2, 3)
-        return (xs if self.unit == 1 else xs.mul_(self.unit)).reshape(*xs.shape[:2], *shape)
+        return (xs if self.unit == 1 else xs.div_(1 / self.unit)).reshape(*xs.shape[:2], *shape)
 
     @classmethod
     def of(cls, xs: Tensor, unit: float) -> Letters:
         """Of floats `[T, N, C]`, `[T, N, C, L]` or `[T, N, C, H, W]` that are whole multiples of the unit."""
         seen = last(xs).transpose(0, 1)
-        return cls((seen if unit == 1 else seen / unit).to(torch.int8).contiguous(), unit)
+        return cls((seen if unit == 1 else (seen / unit).round_()).to(torch.int8).contiguous(), unit)
 
 
 def last(xs: Tensor) -> Tensor:
