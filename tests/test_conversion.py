@@ -586,6 +586,12 @@ BAD: dict[str, tuple[Callable[[], Any], type, str]] = {
         "matches no activation",
     ),
     "no pattern": (lambda: rb.convert(small(), {}, [GOOD]), rb.ConversionError, "no pattern matches '1'"),
+    "saved the wrong way round": (
+        lambda: rb.save(snn(), "snn.safetensors"),  # type: ignore[arg-type]
+        rb.InputError,
+        "a str is not saved[\\s\\S]*rheobase\\.save\\(path, net\\)",
+    ),
+    "an ANN saved": (lambda: rb.save("a.safetensors", small()), rb.InputError, "rheobase\\.convert"),  # type: ignore[arg-type]
     "0 steps": (lambda: rb.constant(GOOD, 0), rb.InputError, "steps=0"),
     "half a step": (lambda: rb.constant(GOOD, 2.5), rb.InputError, "steps=2.5"),  # type: ignore[arg-type]
     "evaluate 0 steps": (lambda: rb.evaluate(snn(), [(GOOD, torch.zeros(16).long())], 0), rb.InputError, "steps=0"),

@@ -25,13 +25,16 @@ def save(path: str | Path, net: SpikingNet) -> None:
 
     The file is complete or not there: it is written under a temporary name and renamed.
 
-    Raises InputError for a compiled network, whose kernels belong to this machine.
+    Raises InputError for what is no `SpikingNet`: of a compiled one, whose kernels belong to this machine, save `net`.
     """
     if not isinstance(net, SpikingNet):
+        behind = isinstance(getattr(net, "net", None), SpikingNet)
+        fast = "rheobase.save(path, fast.net), and rheobase.compile after loading"
+        made = "rheobase.save(path, net), with a net of rheobase.convert or rheobase.spiking"
         raise InputError(
             f"a {type(net).__name__} is not saved",
-            why="a file holds a network, whatever machine will run it",
-            instead="rheobase.save(path, fast.net), and rheobase.compile after loading",
+            why="a file holds a spiking network, whatever machine will run it",
+            instead=fast if behind else made,
         )
     graph = {
         "format": FORMAT,
