@@ -19,7 +19,8 @@ from rheobase.state import constant
 from zoo import ZOO, made
 
 METHODS = sorted(rb.methods.NAMED)
-READ = sorted(set(ZOO) - {"lstm"})
+FEW = ["resnet18", "mobilenet_v2", "vit_relu", "unet_bilinear", "text_cnn", "m5", "c3d"]
+READ = [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(set(ZOO) - {"lstm", *FEW}))]
 LAYERS = [rb.IF, rb.LIF, rb.PLIF, rb.MultiThresholdLIF]
 
 
