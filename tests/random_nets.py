@@ -92,11 +92,11 @@ def made(seed: int, samples: int = 4) -> tuple[nn.Module, Tensor]:
     heads = [nn.Flatten(), nn.Linear(places, 5)], [Mean(), nn.Linear(x.shape[1], 5)]
     mlp = [nn.Flatten(), nn.Linear(places, 19), nn.ReLU(), nn.Linear(19, 5)]
     if not any(isinstance(part, (Sum, Branches, nn.Sequential)) for part in parts):
-        parts = [layer_of(shape[0]), *parts]
+        parts = [pointwise(shape[0]), *parts]
     net = nn.Sequential(*parts, *rng.choice([*heads, mlp]))
     return net.eval(), torch.randn(samples, *shape)
 
 
-def layer_of(channels: int) -> nn.Module:
+def pointwise(channels: int) -> nn.Module:
     """A layer that changes no shape."""
     return nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU())
