@@ -80,13 +80,13 @@ def made(seed: int, samples: int = 4) -> tuple[nn.Module, Tensor]:
     shape = rng.choice([1, 3, 4]), rng.choice([5, 8, 9, 12]), rng.choice([6, 8, 12])
     parts, x = list[nn.Module](), torch.randn(16, *shape)
     for part in [layer, *rng.choices(PARTS, k=rng.randint(1, 6))]:
-        made = part(rng, x.shape[1])
+        module = part(rng, x.shape[1])
         try:
-            y = made.train()(x).detach()
+            y = module.train()(x).detach()
         except RuntimeError:  # a window larger than the map
             continue
         if min(y.shape) > 0:
-            parts.append(made)
+            parts.append(module)
             x = y
     places = x[0].numel()
     heads = [nn.Flatten(), nn.Linear(places, 5)], [Mean(), nn.Linear(x.shape[1], 5)]

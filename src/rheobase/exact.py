@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from . import ops
-from .graph import Node
 from .spelling import Spelling
 from .stages import Narrow, Pool, Reference, Stage, Step
 
 ADDING = (ops.AvgPool, ops.Mean)
 """What adds its input up and divides once: letters of a unit that is a power of two round once, in any order."""
-ORDERED = (*ADDING, ops.AdaptiveAvgPool, ops.Resize, ops.Conv, ops.ConvTranspose, ops.Linear)
-ORDERED += (ops.MatMul, ops.Attention, ops.Softmax, ops.LayerNorm, ops.GroupNorm, ops.Function)
+ORDERED = (
+    *ADDING, ops.AdaptiveAvgPool, ops.Resize, ops.Conv, ops.ConvTranspose, ops.Linear, ops.MatMul, ops.Attention,
+    ops.Softmax, ops.LayerNorm, ops.GroupNorm, ops.Function,
+)  # fmt: skip
 """What PyTorch may round otherwise where the same numbers lie in another order in memory."""
 
 
@@ -38,7 +39,7 @@ def exact(steps: Sequence[Step], spelled: Mapping[str, Spelling]) -> dict[str, b
 
 def _kept(step: Reference, moved: set[str], spelled: Mapping[str, Spelling]) -> bool:
     """Whether an operation of the network's own gives the same bits of what it reads here."""
-    node: Node = step.node
+    node = step.node
     op = node.op.op if isinstance(node.op, ops.Difference) else node.op
     if not isinstance(op, ORDERED) or not moved.intersection(node.inputs):
         return True

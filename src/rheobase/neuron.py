@@ -55,9 +55,8 @@ def init(neuron: Neuron, tensors: Tensors, x: Tensor) -> Membrane:
 
 def born(neuron: Neuron, v: Tensor) -> Membrane:
     """The memory at t = 0 of neurons with the potentials `v` `[N, ...]`."""
-    return Membrane(
-        v, torch.zeros((), dtype=torch.int64), neuron.threshold.born(v), neuron.gate.born(v), neuron.link.born(v)
-    )
+    t = torch.zeros((), dtype=torch.int64)
+    return Membrane(v, t, neuron.threshold.born(v), neuron.gate.born(v), neuron.link.born(v))
 
 
 def fire(neuron: Neuron, tensors: Tensors, x: Tensor, m: Membrane) -> tuple[Emission, Membrane]:

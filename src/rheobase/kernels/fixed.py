@@ -68,13 +68,10 @@ def run(
 ) -> tuple[Emission, Membrane]:
     """A run over drives `xs` `[T, N, ...]` as the neuron meets them, from the memory `m`."""
     worth = neuron.threshold.rest(tensors.theta0.float())
-    given, numbers = (
-        (xs, potentials(m.v, xs), per_sample(worth, xs), share(neuron, tensors)),
-        law(neuron) + slope(neuron),
-    )
-    letters, after = (
-        Differentiable.apply(passes, numbers, *given) if differentiated else passes.forward(*given, *numbers)
-    )
+    given = xs, potentials(m.v, xs), per_sample(worth, xs), share(neuron, tensors)
+    numbers = law(neuron) + slope(neuron)
+    forward = Differentiable.apply if differentiated else Differentiable.forward
+    letters, after = forward(passes, numbers, *given)
     return Emission(letters, worth), m._replace(v=after, t=m.t + len(xs))
 
 
