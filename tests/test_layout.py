@@ -17,7 +17,8 @@ RANKS = (
     "correction tuning",
     "neuron",
     "kernels.named kernels.law kernels.fixed kernels.room kernels.operators kernels.cpu kernels.events kernels.gpu",
-    "kernels.triton kernels.compiled kernels.reference kernels.term kernels.convolution kernels.stage kernels",
+    "kernels.gpu_stages kernels.triton kernels.compiled kernels.reference",
+    "kernels.term kernels.convolution kernels.tiles kernels.engine kernels.stage kernels",
     "recompute layers relatives",
     "inputs modules ops.op ops.synapses ops.carriers ops.nonlinear ops.training ops.activations ops graph fold",
     "readout method direct methods state network store",
@@ -41,7 +42,7 @@ RANKS = (
 )
 ORDER = [name for rank in RANKS for name in rank.split()]
 OPTIONAL = {
-    "triton": {"kernels.gpu"},
+    "triton": {"kernels.gpu", "kernels.gpu_stages"},
     "matplotlib": {"plot"},
     "rich": {"terminal", "demo"},
     "sklearn": {"demo"},

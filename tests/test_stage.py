@@ -12,27 +12,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-import rheobase as rb
+from convolutions import CASES, NEURONS, NUMBERS, driven, fits, grouped, letters, whole
 from rheobase import testing
 from rheobase.kernels import convolution, cpu, stage
 from rheobase.kernels.convolution import Convolution
+from rheobase.kernels.engine import CPU
 from rheobase.kernels.stage import Letters
 from rheobase.kernels.term import Term, current, identity
 from rheobase.membrane import Membrane, Tensors
 from rheobase.neuron import Neuron, emissions, init
-from rheobase.rounding import DIGITS, FINEST, LARGEST, Rounded, rounded
+from rheobase.rounding import DIGITS, FINEST, LARGEST, rounded
 
 built = pytest.mark.skipif(bool(cpu.MISSING), reason=cpu.MISSING)
 BEST = "plain" if cpu.MISSING else cpu.instruction_set()
-
-
-def letters(shape: tuple[int, ...], low: int, high: int, density: float = 0.4) -> Tensor:
-    """int8 `[N, T, H, W, C]`."""
-    return ((torch.rand(shape) < density) * torch.randint(low, high + 1, shape)).to(torch.int8)
-
-
-def whole(made: Rounded, stride: int, pad: int, low: int, high: int) -> Convolution:
-    return Convolution(made.whole, made.scale, made.bias, (stride, stride), (pad, pad), (1, 1), low, high)
 
 
 def packed(conv: Convolution) -> Iterator[Term]:
@@ -42,38 +34,12 @@ def packed(conv: Convolution) -> Iterator[Term]:
             yield term
 
 
-def driven(x: Tensor, weight: Tensor, bias: Tensor, stride: int, pad: int) -> Tensor:
-    """The drive `[T, N, C, H, W]` in float64, rounded once."""
-    steps = x.double().permute(1, 0, 4, 2, 3)
-    return torch.stack([F.conv2d(step, weight.double(), bias.double(), stride, pad) for step in steps]).float()
-
-
 def fired(term: Term, x: Tensor, neuron: Neuron, t: Tensors, drive: Tensor) -> tuple[Tensor, Membrane]:
     """The stage with the signature of the law: letters `[T, N, C, H, W]` and the memory after them."""
     shape = tuple(drive.shape[2:])
     with testing.poisoned():
-        found, m = stage.Prepared([term], neuron, t, shape).run([x], None, len(drive))
+        found, m = stage.Prepared(CPU.stage, [term], neuron, t, shape).run([x], None, len(drive))
     return found.real(shape), m
-
-
-CASES = [
-    # channels, outputs, kernel, stride, padding, size, low, high
-    (16, 16, 3, 1, 1, 8, 0, 1),
-    (3, 10, 5, 2, 2, 9, -1, 1),
-    (64, 70, 3, 1, 1, 6, 0, 1),
-    (64, 64, 3, 2, 1, 8, -15, 15),
-    (33, 7, 1, 1, 0, 5, 0, 3),
-    (8, 130, 7, 1, 3, 9, -1, 1),
-    (128, 40, 3, 1, 1, 4, 0, 15),
-    (5, 5, 2, 3, 0, 8, 0, 127),
-    (512, 20, 1, 1, 0, 1, -3, 3),
-    (4, 6, 1, 1, 2, 3, 0, 1),
-]
-NEURONS = {
-    "binary": Neuron(),
-    "signed": Neuron(alphabet=rb.signed(3, floor=True), gate=rb.SentCharge()),
-    "quarters": Neuron(alphabet=rb.Alphabet(levels=(0.25, 0.5, 1.0), heights=(0.25, 0.25, 0.5))),
-}
 
 
 @built
@@ -227,37 +193,7 @@ def test_the_oracle_of_overflow_can_fail(monkeypatch):
         assert not torch.equal(fired(term, x, Neuron(), t, drive)[1].v, emissions(Neuron(), t, drive)[1].v)
 
 
-NUMBERS = {
-    "groups": st.integers(1, 9),
-    "channels": st.integers(1, 6),
-    "outputs": st.integers(1, 40),
-    "kernel": st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    "stride": st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    "padding": st.tuples(st.integers(0, 3), st.integers(0, 3)),
-    "beyond": st.tuples(st.integers(0, 2), st.integers(0, 2)),
-    "dilation": st.tuples(st.integers(1, 2), st.integers(1, 2)),
-    "size": st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    "ends": st.sampled_from([(0, 1), (-1, 1), (0, 15), (-15, 15), (0, 127)]),
-    "seed": st.integers(0, 999),
-}
 EACH_SET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def grouped(weight: Tensor, scale: Tensor, bias: Tensor, x: Tensor, n: dict) -> tuple[Convolution, Tensor]:
-    """A convolution of groups with a rim that is wider below and to the right, and its drive."""
-    (low, high), groups = n["ends"], n["groups"]
-    conv = Convolution(weight, scale, bias, n["stride"], n["padding"], n["dilation"], low, high, groups)
-    (above, left), (below, right) = n["padding"], (p + b for p, b in zip(n["padding"], n["beyond"], strict=True))
-    real = weight.double() * scale.double().reshape(-1, 1, 1, 1)
-    steps = F.pad(x.double().permute(1, 0, 4, 2, 3), (left, right, above, below))
-    drive = [F.conv2d(step, real, bias.double(), n["stride"], 0, n["dilation"], groups) for step in steps]
-    return conv, torch.stack(drive).float()
-
-
-def fits(n: dict) -> bool:
-    """Whether the kernel fits into the map with its rim."""
-    every = zip(n["size"], n["padding"], n["beyond"], n["dilation"], n["kernel"], strict=True)
-    return all(size + 2 * pad + more > d * (k - 1) for size, pad, more, d, k in every)
 
 
 @built
@@ -359,7 +295,7 @@ def test_several_drives_add_up_in_order(shift, stride, instructions):
     (expected, _), m = emissions(Neuron(), t, drive)
     every = [term, identity(scale, shift, stride), current()]
     start = init(Neuron(), t, drive[0])
-    got, memory = stage.Prepared(every, Neuron(), t, (18, size, size)).run([x, x, given], start, 3)
+    got, memory = stage.Prepared(CPU.stage, every, Neuron(), t, (18, size, size)).run([x, x, given], start, 3)
     assert torch.equal(got.real((18, size, size)), expected)
     assert torch.equal(memory.v, m.v)
     assert torch.equal(start.v, init(Neuron(), t, drive[0]).v)  # the caller keeps its memory

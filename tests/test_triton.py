@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -96,6 +97,30 @@ def test_letters_are_as_narrow_as_the_drives_where_they_are_numbers_of_16_bits(a
 
 
 @here
+@pytest.mark.parametrize("last", [False, True])
+def test_what_a_gate_remembers_is_carried_on(last):
+    neuron = Neuron(alphabet=rb.signed(3, floor=True), gate=rb.SentCharge())
+    xs = dyadic(6, 4, 9, 5, seed=6, low=-3, high=3).to(DEVICE)
+    xs = xs.permute(0, 1, 3, 2) if last else xs
+    t, m = tensors(neuron.leak, torch.tensor(0.75, device=DEVICE)), None
+    (expected, _), end = rb.neuron.emissions(neuron, t, xs)
+    parts: list[Tensor] = []
+    with torch.no_grad(), kernels.use("triton"):
+        for piece in (xs[:2], xs[2:]):
+            before = None if m is None else m.gate[0].clone()
+            (letters, _), after = kernels.choose(neuron, t, piece, m).run(neuron, t, piece, m)
+            assert m is None or before is None or torch.equal(m.gate[0], before)  # the caller keeps its memory
+            parts, m = [*parts, letters], after
+    assert torch.equal(torch.cat(parts), expected)
+    assert m
+    assert torch.equal(m.v, end.v)
+    assert torch.equal(m.gate[0], end.gate[0])
+    assert not torch.equal(expected, rb.neuron.emissions(replace(neuron, gate=rb.Open()), t, xs)[0].letters)
+    with pytest.raises(rb.KernelError, match="gradient"), kernels.use("triton"):
+        kernels.choose(replace(neuron, surrogate=Rectangular()), t, xs.clone().requires_grad_())
+
+
+@here
 def test_what_is_counted_in_a_network_of_16_bits_is_what_the_law_counts():
     torch.manual_seed(0)
     ann = nn.Sequential(
@@ -138,7 +163,8 @@ def test_what_triton_does_not_take(monkeypatch):
     assert kernels.choose(Neuron(), t, xs).name != "triton"
     for neuron, why in (
         (Neuron(threshold=rb.MSAT()), "MSAT"),
-        (Neuron(alphabet=rb.ternary, gate=rb.SentCharge()), "gate"),
+        (Neuron(gate=rb.SpikeConfidence()), "gate"),
+        (Neuron(alphabet=rb.power_of_two(3), gate=rb.SentCharge(rb.power_of_two(3).letters)), "whole letters"),
         (Neuron(alphabet=rb.Alphabet(levels=(1.0, 3.0), heights=(1.0, 3.0), greedy=True)), "cascade"),
     ):
         assert why in kernel.declines(neuron)
@@ -157,6 +183,7 @@ def test_the_programs_compile_for_a_gpu_that_is_not_here(alphabet):
     numbers = (*law(neuron), *slope(neuron))
     for program, arguments in ((gpu.forward, kernel.arguments), (gpu.backward, kernel.backward_arguments)):
         _, known = arguments(torch.zeros(3, 2, 4), torch.ones(1), numbers)
+        known |= {"GATED": True} if program is gpu.forward else {}
         options = {"enable_fp_fusion": known.pop("enable_fp_fusion")}
         kinds = dict.fromkeys(("steps", "stride", "size", "period"), "i32") | dict.fromkeys(known, "constexpr")
         narrow = "xs", "to_xs", "letters", "by_letters"

@@ -1,4 +1,4 @@
-"""A network made ready for inference on a CPU: stages of letters and whole weights, each on its fastest kernel."""
+"""A network made ready for inference: stages of letters and whole weights, each on its fastest kernel."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from . import ops
 from .errors import InputError, KernelError, context
 from .exact import exact
 from .inputs import each, first, named, tensors
+from .kernels.engine import Engine, engine
 from .kernels.named import asked
 from .kernels.room import Room
 from .network import STATEFUL, SpikingNet
@@ -60,9 +61,9 @@ class CompiledNet(nn.Module):
     present = SpikingNet.present
     """Constant coding in pieces, by this network's own run."""
 
-    def __init__(self, net: SpikingNet, steps: tuple[Step, ...], rates: Mapping[str, float]) -> None:
+    def __init__(self, net: SpikingNet, steps: tuple[Step, ...], rates: Mapping[str, float], engine: Engine) -> None:
         super().__init__()
-        self.net, self.steps, self.rates = net, steps, rates
+        self.net, self.steps, self.rates, self.engine = net, steps, rates, engine
         self._spelled, self._shapes = spellings(net), net.graph.shapes
         self._exact = exact(steps, self._spelled)
         self._spent, self._room = _spent(steps, net), Room()
@@ -71,6 +72,18 @@ class CompiledNet(nn.Module):
     def __getattr__(self, name: str) -> Any:
         net = self.__dict__["_modules"]["net"]
         return net if name == "net" else getattr(net, name)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CompiledNet:
+        """What is asked to move may be where it is already."""
+        for held in self.net.state_dict().values():
+            moved = fn(held[:0] if held.ndim else held)
+            if (moved.dtype, moved.device) != (held.dtype, held.device):
+                raise KernelError(
+                    f"a compiled network cannot become one of {moved.dtype} on {moved.device}",
+                    why="its kernels and the order of its weights were chosen for where it is",
+                    instead="rb.compile of the network that was moved",
+                )
+        return self
 
     def longest(self, samples: int) -> int:
         """How many steps a piece has at most. Each reads all weights and potentials again, so there are few: what the
@@ -90,7 +103,7 @@ class CompiledNet(nn.Module):
     @torch.no_grad()
     def going_on(self, xs: Any, held: list[State | None], visit: Callable[[Visit], None] | None) -> tuple[Any, State]:
         """As `SpikingNet.going_on`."""
-        if asked() not in ("", "cpu"):
+        if asked() not in ("", self.engine.name):
             raise KernelError(
                 f"the kernel {asked()!r} was asked for, and a compiled network has its own",
                 instead="fast.net, the network that it computes",
@@ -127,7 +140,7 @@ class CompiledNet(nn.Module):
             found[-1].run(on)
             for name in done:
                 on.values.drop(name)
-        return CompiledNet(self.net, tuple(found), self.rates)
+        return CompiledNet(self.net, tuple(found), self.rates, self.engine)
 
     def explain(self) -> tuple[Layer, ...]:
         """What runs each layer, at which precision, and why other kernels do not."""
@@ -164,7 +177,7 @@ class CompiledNet(nn.Module):
 
 
 def compile(net: SpikingNet, example: Any, precision: str = "int8", *, steps: int = 8) -> CompiledNet:
-    """`net` for inference on a CPU: the same call, the same state, fused kernels.
+    """`net` for inference: the same call, the same state, fused kernels.
 
         fast = rb.compile(snn, images)              # int8 weights
         ys, state = fast(rb.constant(images, steps=8))
@@ -176,7 +189,11 @@ def compile(net: SpikingNet, example: Any, precision: str = "int8", *, steps: in
     `[N, ...]`, run for `steps` steps for the firing rates and to choose the fastest kernel; no answer depends on it in
     int8. Batch norms are folded first. `explain()` lists what runs each layer; what no stage takes runs as in `net`.
 
-    Raises InputError for an example of the wrong shape, SpecError for an unknown precision.
+    Stages run on a CPU, or `with rb.kernels.use("triton"):` around this call on a GPU, for `net` and `example` there.
+    Weights that are not of 8 bits are read by PyTorch's own operations there; no GPU has run it yet.
+
+    Raises InputError for an example of the wrong shape, SpecError for an unknown precision, KernelError where Triton is
+    asked for and does not take a neuron, and later for a compiled network that is moved.
 
     >>> import rheobase as rb, torch
     >>> ann = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8), torch.nn.ReLU(),
@@ -193,10 +210,10 @@ def compile(net: SpikingNet, example: Any, precision: str = "int8", *, steps: in
         steps = net.clock or steps
         _check(net, example)
         rates = observed(net, first(example, 8), steps)
-        plan = Plan(net, precision, rates)
+        plan = Plan(net, precision, rates, engine())
         row, origin = plan.steps(), net.provenance | {"precision": precision}
         made = SpikingNet(replace(net.graph, tensors=plan.tensors), origin).eval()
-        return CompiledNet(made, row, rates).tuned(first(example, 8), steps)
+        return CompiledNet(made, row, rates, plan.engine).tuned(first(example, 8), steps)
 
 
 def computed(net: SpikingNet | CompiledNet) -> SpikingNet:

@@ -10,21 +10,19 @@ import torch
 from . import ops
 from .graph import Node
 from .inputs import tensors
-from .kernels import convolution, cpu, term
+from .kernels import term
+from .kernels.engine import Engine
 from .network import SpikingNet
 from .rounding import Rounded, rounded
 from .spelling import Conv, Spelling, declines, drives, shortcut, spellings, synapse
 from .stages import Drive, Narrow, Pool, Reference, Stage, Step
 
-MOST_EVENTS = 0.3
-"""Up to which share of letters that are not 0 events with real weights are faster than a dense convolution."""
-
 
 class Plan:
     """Which nodes become stages, with which kernels, and the weights as they round them."""
 
-    def __init__(self, net: SpikingNet, precision: str, rates: Mapping[str, float]) -> None:
-        self.net, self.graph, self.precision, self.rates = net, net.graph, precision, rates
+    def __init__(self, net: SpikingNet, precision: str, rates: Mapping[str, float], engine: Engine) -> None:
+        self.net, self.graph, self.precision, self.rates, self.engine = net, net.graph, precision, rates, engine
         self.spelled = spellings(net)
         self.tensors = {name: dict(weights) for name, weights in self.graph.tensors.items()}
         self.narrow: set[str] = set()
@@ -42,7 +40,7 @@ class Plan:
 
     def stage(self, node: Node) -> Step:
         """A spiking layer."""
-        if why := declines(self.net, node, self.spelled):
+        if why := declines(self.engine, self.net, node, self.spelled):
             return Reference(node, why)
         names, sums = drives(self.graph, node.inputs[0])
         found, inside = [], []
@@ -52,7 +50,7 @@ class Plan:
             inside += nodes
         position = {n.name: k for k, n in enumerate(self.graph.nodes)}
         inside = sorted({n.name: n for n in (*inside, *sums)}.values(), key=lambda n: position[n.name])
-        return Stage(node, tuple(found), self.net.tensors(node.name), tuple(inside))
+        return Stage(node, tuple(found), self.net.tensors(node.name), tuple(inside), self.engine)
 
     def drive(self, name: str) -> tuple[Drive, tuple[Node, ...]]:
         """One drive, and the nodes that it stands for."""
@@ -66,7 +64,7 @@ class Plan:
             return Drive(name, through.read, kernels, "identity", exact=spelled.dyadic), through.nodes
         conv = synapse(self.graph, node, self.spelled)
         if isinstance(conv, str):
-            return _given(name, {", ".join(convolution.WHOLE): conv}), ()
+            return _given(name, {", ".join(self.engine.whole): conv}), ()
         drive = self.whole(conv) if self.precision == "int8" else self.real(conv)
         if drive.chosen == "given":
             return drive, ()
@@ -78,7 +76,7 @@ class Plan:
         name, spelled = conv.node.name, self.spelled[conv.read]
         made = rounded(conv.weight * spelled.unit, conv.bias, spelled.low, spelled.high)
         packed = conv.packed(made.whole, made.scale, made.bias, spelled)
-        kernels, declined = _taken({kernel: made_of(packed) for kernel, made_of in convolution.WHOLE.items()})
+        kernels, declined = _taken({kernel: made_of(packed) for kernel, made_of in self.engine.whole.items()})
         if not kernels:
             return _given(name, declined)
         self.keep(conv, made, spelled)
@@ -98,14 +96,12 @@ class Plan:
         name, spelled, rate = conv.node.name, self.spelled[conv.read], self.rates[conv.read]
         if self.precision == "bf16":
             self.narrow.add(name)
-            why = {", ".join(convolution.WHOLE): "their weights are not of 16 bits"}
+            why = {", ".join(self.engine.whole): "their weights are not of 16 bits"}
             return replace(_given(name, why), weights="bf16", exact=False)
         weight = conv.weight.detach().float() * spelled.unit
-        bias = torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach().float()
+        bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().float()
         packed = conv.packed(weight, torch.ones(len(weight)), bias, spelled)
-        often = f"{rate:.0%} of the letters are not 0, more than {MOST_EVENTS:.0%}"
-        events = often if rate > MOST_EVENTS and not packed.depthwise else convolution.sparse(packed)
-        kernels, declined = _taken({"real events": events, "real depthwise": convolution.depthwise(packed)})
+        kernels, declined = _taken({kernel: made_of(packed, rate) for kernel, made_of in self.engine.real.items()})
         if not kernels:
             return replace(_given(name, declined), weights="fp32")
         return Drive(name, conv.read, kernels, next(iter(kernels)), declined, "fp32", exact=False)
@@ -118,9 +114,9 @@ class Plan:
             return Reference(node, "a maximum of sums over time, with a memory")
         if not isinstance(node.op, (ops.AvgPool, ops.MaxPool)):
             return Reference(node)
-        if cpu.MISSING or node.name not in self.spelled:
-            return Reference(node, cpu.MISSING or "what leaves it are no letters of one byte")
-        return Reference(node, "windows of a volume") if len(node.op.kernel) > 2 else Pool(node)
+        if self.engine.missing or node.name not in self.spelled:
+            return Reference(node, self.engine.missing or "what leaves it are no letters of one byte")
+        return Reference(node, "windows of a volume") if len(node.op.kernel) > 2 else Pool(node, self.engine)
 
 
 def _given(name: str, declined: dict[str, str] | None = None) -> Drive:

@@ -6,14 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from . import ops
-from .gate import Open, SentCharge
 from .graph import Graph, Node
-from .kernels import cpu
 from .kernels.convolution import Convolution
+from .kernels.engine import Engine
 from .kernels.stage import maps, of_places
 from .link import Rate
 from .network import SpikingNet
@@ -83,17 +81,13 @@ def _alphabet(op: ops.Spike) -> Spelling | None:
     return made if whole and made.dyadic else None
 
 
-def declines(net: SpikingNet, node: Node, spelled: Mapping[str, Spelling]) -> str:
-    """Why no stage runs a spiking layer, or an empty string if one does."""
+def declines(engine: Engine, net: SpikingNet, node: Node, spelled: Mapping[str, Spelling]) -> str:
+    """Why no stage of an engine runs a spiking layer, or an empty string if one does."""
     op, tensors, rank = node.op, net.tensors(node.name), len(node.shape)
-    if why := cpu.declines(op.neuron):
+    if why := engine.declines(op.neuron, tensors):
         return why
     if node.name not in spelled:
         return "its messages are no letters of one byte"
-    if not isinstance(op.neuron.gate, (Open, SentCharge)):
-        return f"it knows no {type(op.neuron.gate).__name__} gate"
-    if tensors.theta0.dtype != torch.float32 or tensors.theta0.device.type != "cpu":
-        return f"it runs float32 on the CPU, not {tensors.theta0.dtype} on {tensors.theta0.device.type}"
     if rank > 3:
         return f"it knows vectors and maps [C, L] or [C, H, W], not samples of {rank} axes"
     if any(t.ndim > rank and t.shape[0] != 1 for t in (tensors.theta0, tensors.v0)):

@@ -17,6 +17,7 @@ from torch import Tensor
 from . import ops
 from .graph import Node
 from .kernels import stage
+from .kernels.engine import Engine
 from .kernels.room import Room
 from .kernels.stage import Letters, maps
 from .kernels.term import Term
@@ -122,6 +123,7 @@ class Pool:
     """Pooling of letters step by step: the largest of each window, or their sum in a unit as much smaller."""
 
     node: Node
+    engine: Engine
     why: str = ""
 
     @property
@@ -133,8 +135,8 @@ class Pool:
         (data, unit), op = on.values.letters(self.node.inputs[0]), self.node.op
         largest, kernel = isinstance(op, ops.MaxPool), of_map(op.kernel, 1)
         padding, dilation = of_map(op.padding, 0), of_map(op.dilation if largest else (1,), 1)
-        pooled = on.room.empty((*data.shape[:2], *maps(self.node.shape)), dtype=torch.int8)
-        torch.ops.rheobase.pool(data, pooled, largest, [*kernel, *of_map(op.stride, 1), *padding, *dilation])
+        pooled = on.room.empty((*data.shape[:2], *maps(self.node.shape)), torch.int8, data.device)
+        self.engine.pool(data, pooled, largest, [*kernel, *of_map(op.stride, 1), *padding, *dilation])
         on.values.put(self.node.name, Letters(pooled, unit if largest else unit / math.prod(kernel)))
         if on.visit:
             xs, ys = on.values.real(self.node.inputs[0]), on.values.real(self.node.name)
@@ -165,13 +167,14 @@ class Drive:
 class Stage:
     """A spiking layer with its drives, in the order in which they add up.
 
-    tensors: of its neurons. inside: the nodes that it stands for.
+    tensors: of its neurons. inside: the nodes that it stands for. engine: what runs it.
     """
 
     node: Node
     drives: tuple[Drive, ...]
     tensors: Tensors
     inside: tuple[Node, ...]
+    engine: Engine
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -192,7 +195,7 @@ class Stage:
     @cached_property
     def _prepared(self) -> stage.Prepared:
         terms = [drive.kernels[drive.chosen] for drive in self.drives]
-        return stage.Prepared(terms, self.node.op.neuron, self.tensors, self.node.shape)
+        return stage.Prepared(self.engine.stage, terms, self.node.op.neuron, self.tensors, self.node.shape)
 
     def show(self, on: Run) -> None:
         """Show the visitor the nodes inside: letters as they are, drives by their shape only: they never exist."""

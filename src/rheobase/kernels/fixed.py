@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..gate import Open, Wait
+from ..gate import Open, SentCharge, Wait
 from ..leak import LearnedDecay
 from ..link import Rate
 from ..membrane import Membrane, Tensors
@@ -95,11 +95,13 @@ def has_no_gradient(neuron: Neuron) -> str:
 
 
 def moves(neuron: Neuron) -> str:
-    """Why a neuron is not one of a fixed threshold, open gate and a rate, or an empty string if it is."""
+    """Why a neuron is none of a fixed threshold, a gate for whole letters and a rate, or an empty string if it is."""
     if not isinstance(neuron.threshold, Fixed):
         return f"it knows no {type(neuron.threshold).__name__} threshold"
-    if not isinstance(neuron.gate, (Open, Wait)) or not isinstance(neuron.link, Rate):
+    if not isinstance(neuron.gate, (Open, SentCharge, Wait)) or not isinstance(neuron.link, Rate):
         return "it knows no such gate or link"
+    if isinstance(neuron.gate, SentCharge) and neuron.gate.letters:
+        return "it takes back whole letters only"
     return ""
 
 

@@ -58,6 +58,12 @@ def fire(u, theta, KIND: constexpr, LEVELS: constexpr, HEIGHTS: constexpr, SIGNE
 
 
 @triton.jit
+def covered(s, sent):
+    """`SentCharge`: a negative letter only against what was sent."""
+    return tl.maximum(s, -tl.floor(tl.maximum(sent, 0.0)))
+
+
+@triton.jit
 def emptied(u, theta, s, AT: constexpr):
     """Where a hard reset acts."""
     hit = s * theta != 0.0
@@ -117,23 +123,30 @@ def slope(
 
 @triton.jit
 def forward(
-    xs, v, theta, share, letters, after, steps, stride, size, period, leak, rest, value,
+    xs, v, theta, share, sent, letters, after, steps, stride, size, period, leak, rest, value,
     CHARGE: constexpr, KIND: constexpr, LEVELS: constexpr, HEIGHTS: constexpr, SIGNED: constexpr, FLOORED: constexpr,
-    HARD: constexpr, AT: constexpr, BLOCK: constexpr,
+    HARD: constexpr, AT: constexpr, GATED: constexpr, BLOCK: constexpr,
 ):  # fmt: skip
+    """`sent` is what the gate remembers, before and after, where there is one."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     here = i < size
     if CHARGE == 2:
         leak = tl.load(share)
     own = tl.load(theta + i % period, here, 1.0)
     m = tl.load(v + i, here, 0.0)
+    gone = tl.load(sent + i, here, 0.0) if GATED else tl.zeros_like(m)
     for step in range(steps):
         x = tl.load(xs + step * stride + i, here, 0.0).to(tl.float32)
         u = charge(m, x, leak, rest, CHARGE)
         s = fire(u, own, KIND, LEVELS, HEIGHTS, SIGNED, FLOORED)
+        if GATED:
+            s = covered(s, gone)
+            gone += s
         m = reset(u, own, s, value, HARD, AT)
         tl.store(letters + step * size + i, s, here)
     tl.store(after + i, m, here)
+    if GATED:
+        tl.store(sent + i, gone, here)
 
 
 @triton.jit

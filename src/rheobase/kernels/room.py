@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+CPU = torch.device("cpu")
 SMALL = 1 << 16
 """Bytes up to which the allocator of PyTorch has memory at hand anyway."""
 
@@ -45,11 +46,11 @@ class Room:
     def __reduce__(self) -> tuple[type[Room], tuple[int]]:
         return Room, (self._small,)  # a copy has room of its own
 
-    def empty(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-        """Like `torch.empty(shape, dtype=dtype)`."""
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, device: torch.device = CPU) -> Tensor:
+        """Like `torch.empty`; a device other than the CPU has an allocator that lends memory itself."""
         size = math.prod(shape) * dtype.itemsize
-        if size <= self._small:
-            return torch.empty(shape, dtype=dtype)
+        if size <= self._small or device.type != "cpu":
+            return torch.empty(shape, dtype=dtype, device=device)
         return self._borrowed(size).view(dtype).view(shape)
 
     def strided(self, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:

@@ -7,6 +7,7 @@ things that drive the layer, packed for the C++ kernel that computes it. The neu
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -28,7 +29,7 @@ class Letters(NamedTuple):
     def real(self, shape: tuple[int, ...]) -> Tensor:
         """The same as floats `[T, N, *shape]`, channels last in memory."""
         seen = self.data.transpose(0, 1)
-        xs = torch.empty(seen.shape).copy_(seen).permute(0, 1, 4, 2, 3)
+        xs = torch.empty(seen.shape, device=seen.device).copy_(seen).permute(0, 1, 4, 2, 3)
         return (xs if self.unit == 1 else xs.div_(1 / self.unit)).reshape(*xs.shape[:2], *shape)
 
     @classmethod
@@ -47,11 +48,19 @@ def last(xs: Tensor) -> Tensor:
 class Prepared:
     """A stage with all that its runs have in common, as the operator wants it: a run has microseconds.
 
-    terms: what drives it. shape: of the layer, `[C, H, W]` or `[C]`.
+    operator: `Engine.stage`. terms: what drives it. shape: of the layer, `[C, H, W]` or `[C]`.
     """
 
-    def __init__(self, terms: list[Term], neuron: Neuron, tensors: Tensors, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        operator: Callable[..., None],
+        terms: list[Term],
+        neuron: Neuron,
+        tensors: Tensors,
+        shape: tuple[int, ...],
+    ) -> None:
         none = torch.empty(0)
+        self._operator = operator
         self._current, self._shape, self._unit = terms[0].kind == CURRENT, shape, neuron.alphabet.unit
         self._remembers = tuple(bool(part.born(none)) for part in (neuron.threshold, neuron.gate))
         self._start = _spread(tensors.v0, shape)
@@ -76,10 +85,11 @@ class Prepared:
         """
         height, width, channels = maps(self._shape)
         samples, t = reads[0].shape[self._current], 0 if m is None else int(m.t)
+        empty = partial(empty, device=reads[0].device)
         letters = empty((samples, steps, height, width, channels), dtype=torch.int8)
         v, total, sent = self._memory(m, (samples, height, width, channels), empty)
         correction = None if self._correction is None or t >= len(self._correction) else self._correction[t:]
-        torch.ops.rheobase.stage(
+        self._operator(
             reads,
             letters,
             v,

@@ -10,7 +10,7 @@ by name: that is how they are tested without a GPU.
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -36,19 +36,23 @@ def declines(
     """Why Triton does not run a neuron on such drives, or an empty string if it does."""
     if MISSING:
         return MISSING
-    if why := _unknown(neuron):
+    if why := unknown(neuron):
         return why
     if xs is None or tensors is None:
         return ""
-    interpreted = os.environ.get("TRITON_INTERPRET", "0") == "1" and asked() == "triton"
-    if not (xs.device.type == "cuda" or interpreted) or xs.dtype not in DTYPES:
+    if not reaches(xs) or xs.dtype not in DTYPES:
         return f"it runs floats of 32 and 16 bits on a GPU, not {xs.dtype} on {xs.device.type}"
     return fixed.does_not_fit(tensors, xs, m) or (
         fixed.has_no_gradient(neuron) if differentiated(xs, tensors, m) else ""
     )
 
 
-def _unknown(neuron: Neuron) -> str:
+def reaches(t: Tensor) -> bool:
+    """Whether a program can be run where `t` is."""
+    return t.device.type == "cuda" or (os.environ.get("TRITON_INTERPRET", "0") == "1" and asked() == "triton")
+
+
+def unknown(neuron: Neuron) -> str:
     """What of a neuron Triton knows in no run, or an empty string."""
     if why := fixed.moves(neuron):
         return why
@@ -62,16 +66,22 @@ def run(neuron: Neuron, tensors: Tensors, xs: Tensor, m: Membrane | None) -> tup
     """`emissions` of the law in one pass over `xs` `[T, N, ...]`, with a gradient where one is wanted."""
     wanted = differentiated(xs, tensors, m)
     m = fixed.begin(neuron, tensors, xs, m)
-    return fixed.run(PASSES, neuron, tensors, drives(neuron, tensors, xs, m.t), m, wanted)
+    xs = drives(neuron, tensors, xs, m.t)
+    gate = tuple(torch.empty_strided(part.shape, dense(xs)[1:], device=xs.device).copy_(part) for part in m.gate)
+    passes = PASSES._replace(forward=partial(_forward, sent=gate[0])) if gate else PASSES
+    return fixed.run(passes, neuron, tensors, xs, m._replace(gate=gate), wanted)
 
 
-def _forward(xs: Tensor, v: Tensor, theta: Tensor, share: Tensor | None, *numbers: Any) -> tuple[Tensor, Tensor]:
+def _forward(
+    xs: Tensor, v: Tensor, theta: Tensor, share: Tensor | None, *numbers: Any, sent: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     v = laid(v, xs[0])
     sizes, known = arguments(xs, theta, numbers)
+    given = xs, v, theta, theta if share is None else share, v if sent is None else sent
     dtype = torch.float32 if theta.requires_grad else _narrowest(xs.dtype, known["HEIGHTS"])
     letters, after = _like(xs, dtype), torch.empty_like(v)
     with torch.cuda.device_of(xs):
-        _programs().forward[_grid(v)](xs, v, theta, theta if share is None else share, letters, after, *sizes, **known)
+        _programs().forward[_grid(v)](*given, letters, after, *sizes, GATED=sent is not None, **known)
     return letters, after
 
 
