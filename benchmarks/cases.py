@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from libraries import Activation, Law, Library, libraries
-from pairs import Work
+from pairs import Work, graphed
 from plain import converted, images, network, settled, with_neurons
 from torch import Tensor, nn
 
@@ -19,16 +20,22 @@ Weights of 8 bits move more; such a network is compared with the reference on it
 
 
 class Case(NamedTuple):
-    """A network, how many images at once, how many steps, and which percentile of its activations is a threshold."""
+    """A network, how many images at once, how many steps, which percentile of its activations is a threshold; where."""
 
     net: str
     batch: int
     steps: int
     percentile: float = 99.9
+    device: str = "cpu"
 
     def __str__(self) -> str:
         usual = self.percentile == Case._field_defaults["percentile"]
-        return f"{self.net}-b{self.batch}-t{self.steps}{'' if usual else f'-p{self.percentile:g}'}"
+        return f"{self.net}-b{self.batch}-t{self.steps}{'' if usual else f'-p{self.percentile:g}'}{at(self.device)}"
+
+
+def at(device: str) -> str:
+    """How the name of a case ends on a device."""
+    return "" if device == "cpu" else f"-{device}"
 
 
 TINY = Case("tiny", 2, 2)
@@ -51,7 +58,8 @@ def prepared(case: Case) -> Prepared:
     if case.net != "resnet20":
         model = settled(model, x[:256])
     net, thresholds = converted(model, x[:256], case.percentile)
-    return Prepared(model, net, thresholds, x[256:].contiguous(memory_format=torch.channels_last))
+    x = x[256:].contiguous(memory_format=torch.channels_last).to(case.device)
+    return Prepared(model.to(case.device), net.to(case.device), thresholds, x)
 
 
 def ours(runs: Any, x: Tensor, steps: int) -> Tensor:
@@ -72,21 +80,39 @@ def candidates(given: Prepared, steps: int, name: str = "") -> dict[str, Callabl
     name: the one that is wanted, if only one is; no other library is imported.
     """
     ann, net, thresholds, x = given
+    gpu = x.device.type == "cuda"
+
+    def usual() -> Tensor:
+        with kernel(x):
+            return ours(net, x, steps)
 
     def compiled(precision: str) -> Work:
-        fast = rb.compile(net, x, precision=precision)
+        fast = ready(net, x, precision)
         return lambda: ours(fast, x, steps)
 
     def theirs(library: Library) -> Work:
-        spiking = with_neurons(ann, thresholds, lambda threshold: Activation(library, Law(threshold)))
+        spiking = with_neurons(ann, thresholds, lambda threshold: Activation(library, Law(threshold))).to(x.device)
         return lambda: library.outputs(spiking, x.expand(steps, *x.shape)).mean(0)
 
+    graphs = {"rheobase, compiled int8, CUDA graph": lambda: graphed(compiled("int8"))} if gpu else {}
     return {
-        "rheobase": lambda: lambda: ours(net, x, steps),
+        "rheobase": lambda: usual,
         "rheobase, reference": lambda: lambda: reference(net, x, steps),
         **{f"rheobase, compiled {p}": lambda p=p: compiled(p) for p in ("fp32", "int8")},
+        **graphs,
         **{library.name: lambda library=library: theirs(library) for library in libraries(name=name)},
     }
+
+
+def kernel(x: Tensor) -> AbstractContextManager[None]:
+    """The kernels of rheobase for where `x` is: on a GPU they run where they are asked for."""
+    return rb.kernels.use("triton") if x.device.type == "cuda" else nullcontext()
+
+
+def ready(net: rb.SpikingNet, x: Tensor, precision: str = "int8") -> Any:
+    """The compiled network."""
+    with kernel(x):
+        return rb.compile(net, x, precision=precision)
 
 
 def error(found: Any, expected: Tensor) -> float:
@@ -97,15 +123,15 @@ def error(found: Any, expected: Tensor) -> float:
 def agrees(found: Any, expected: Tensor, name: str) -> bool:
     """Whether outputs are the reference's up to a few spikes; says so where they are not."""
     off = error(found, expected)
-    if not (right := off <= (AGREE_INT8 if name.endswith("int8") else AGREE)):
+    if not (right := off <= (AGREE_INT8 if "int8" in name else AGREE)):
         print(f"{name}: left out, its outputs are {off:.1%} from the reference's", flush=True)
     return right
 
 
 def agreeing(given: Prepared, steps: int, expected: Tensor) -> dict[str, Work]:
     """Everything that runs the network and gives the answer that is expected, made ready."""
-    works = {name: ready() for name, ready in candidates(given, steps).items()}
-    fast = rb.compile(given.net, given.x)
+    works = {name: made() for name, made in candidates(given, steps).items()}
+    fast = ready(given.net, given.x)
     if not agrees(ours(fast, given.x, steps), reference(fast.net, given.x, steps), "rheobase, compiled"):
-        works.pop("rheobase, compiled int8")
+        works = {name: work for name, work in works.items() if "int8" not in name}
     return {name: work for name, work in works.items() if agrees(work(), expected, name)}

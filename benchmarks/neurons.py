@@ -3,6 +3,7 @@
     bash benchmarks/environment.sh
     benchmarks/.venv/bin/python benchmarks/neurons.py
     python benchmarks/neurons.py --table docs/engine.md
+    benchmarks/.venv/bin/python benchmarks/neurons.py --device cuda
 
     r = time of T steps of the neurons / time of one ReLU over the same numbers [T, N, ...], into memory at hand
 
@@ -20,12 +21,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from cases import at
 from libraries import STEPPED, Law, Library, kernel, libraries
 from pairs import Work, paired, plainly
 from suite import OUT, Benchmark, Found, across
 from torch import Tensor
 
-from rheobase.kernels import compiled, cpu
+from rheobase.kernels import compiled, cpu, triton
 from rheobase.recipes.comparison import program
 from rheobase.testing import dyadic
 
@@ -34,20 +36,21 @@ SHAPES = {"layer": (16, 64, 32, 32), "small": (1, 64, 8, 8)}
 """A layer of a network at batch 16, larger than the caches, and one that is all overhead."""
 AGREE = 1e-5
 """What share of spikes or gradients may be others: libraries that write the leak otherwise round otherwise."""
-KERNELS = ("reference", "cpu", "compiled")
-"""The last has to be compiled first, so a first try leaves it out."""
+KERNELS = {"cpu": ("reference", "cpu", "compiled"), "cuda": ("reference", "triton", "compiled")}
+"""By device. The last has to be compiled first, so a first try leaves it out."""
 PASSES = ("forward", "forward and backward")
 
 
 class Case(NamedTuple):
-    """Which neuron, the shape of one step, and how many steps."""
+    """Which neuron, the shape of one step, how many steps, and where."""
 
     neuron: str
     shape: tuple[int, ...]
     steps: int
+    device: str = "cpu"
 
     def __str__(self) -> str:
-        return f"{self.neuron}-{math.prod(self.shape)}-t{self.steps}"
+        return f"{self.neuron}-{math.prod(self.shape)}-t{self.steps}{at(self.device)}"
 
 
 CASES = [Case(neuron, shape, steps) for shape in SHAPES.values() for neuron in LAWS for steps in (1, 4, 8, 32)]
@@ -57,7 +60,7 @@ TINY = [Case(neuron, (2, 3, 5), 4) for neuron in LAWS]
 def drives(case: Case) -> tuple[Tensor, Tensor]:
     """Drives that make about a tenth of the neurons fire in a step, and gradients by the spikes."""
     xs = dyadic(case.steps, *case.shape, seed=1, low=-0.75, high=1.0) + 1 / 4096
-    return xs, dyadic(case.steps, *case.shape, seed=2)
+    return xs.to(case.device), dyadic(case.steps, *case.shape, seed=2).to(case.device)
 
 
 class Leaves(NamedTuple):
@@ -85,7 +88,7 @@ class Leaves(NamedTuple):
 
 def forward(library: Library, law: Law, xs: Tensor) -> Callable[[], Any]:
     """One run without gradients, answering the spikes."""
-    layer, given = library.neuron(law), Leaves.of(library, xs, False).xs
+    layer, given = library.neuron(law).to(xs.device), Leaves.of(library, xs, False).xs
 
     @torch.inference_mode()
     def run() -> Any:
@@ -96,7 +99,7 @@ def forward(library: Library, law: Law, xs: Tensor) -> Callable[[], Any]:
 
 def both(library: Library, law: Law, xs: Tensor, grads: Tensor) -> Callable[[], tuple[Any, Leaves]]:
     """One run and its gradients by the drives, answering spikes and drives."""
-    layer, given = library.neuron(law), Leaves.of(library, xs, True)
+    layer, given = library.neuron(law).to(xs.device), Leaves.of(library, xs, True)
 
     def run() -> tuple[Any, Leaves]:
         given.fresh()
@@ -134,7 +137,7 @@ def by_law(law: Law, xs: Tensor, grads: Tensor) -> tuple[Tensor, Tensor]:
 
 def candidates(law: Law, kernels: tuple[str, ...]) -> Iterator[Library]:
     """rheobase on those of its kernels that this machine has, and every other library."""
-    missing = {"cpu": cpu.MISSING, "compiled": compiled.MISSING}
+    missing = {"cpu": cpu.MISSING, "triton": triton.MISSING, "compiled": compiled.MISSING}
     for name in kernels:
         if why := missing.get(name):
             print(f"rheobase, {name} is left out: {why}", flush=True)
@@ -148,7 +151,8 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     law, (xs, grads) = LAWS[case.neuron], drives(case)
     expected = by_law(law, xs, grads)
     works: dict[str, dict[str, Work]] = {name: {} for name in PASSES}
-    for library in candidates(law, KERNELS if case in CASES else KERNELS[:2]):
+    kernels = KERNELS[case.device]
+    for library in candidates(law, kernels if case._replace(device="cpu") in CASES else kernels[:2]):
         if why := wrong(library, law, xs, grads, expected):
             print(f"{library.name} is left out: {why}", flush=True)
             continue
@@ -167,10 +171,13 @@ def rows(found: Found) -> Iterator[str]:
         for name in PASSES
         for case, result in found
     )
-    return across("| neuron, numbers in a step, T | pass", ratios, "rheobase, cpu")
+    own = KERNELS[found[0][0].device][1]
+    return across("| neuron, numbers in a step, T | pass", ratios, f"rheobase, {own}")
 
 
-NEURONS = Benchmark(name="neurons", cases=CASES, quick=TINY, measure=measure, rows=rows, out=OUT / "neurons")
+NEURONS = Benchmark(
+    name="neurons", cases=CASES, quick=TINY, measure=measure, rows=rows, out=OUT / "neurons", anywhere=True
+)
 
 if __name__ == "__main__":
     program(lambda: NEURONS.program(__doc__))

@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
+import torch
+
 from rheobase.evaluate import versions
 
 Work = Callable[[], object]
@@ -50,14 +52,42 @@ def repeated(work: Work) -> Callable[[], float]:
     """How long one call takes, the mean of as many as fill LEAST seconds. Is called twice first: that builds caches."""
     work()
     count = max(1, math.ceil(LEAST / seconds(work)))
-    return lambda: sum(seconds(work) for _ in range(count)) / count
+    return lambda: seconds(work, count)
 
 
-def seconds(work: Work) -> float:
-    """How long one call takes."""
+def seconds(work: Work, count: int = 1) -> float:
+    """How long one call takes, the mean of so many in a row, until a GPU, where there is one, has done them all."""
+    wait()
     started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    for _ in range(count):
+        work()
+    wait()
+    return (time.perf_counter() - started) / count
+
+
+def wait() -> None:
+    """Until a GPU has done all it was asked for."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def graphed(work: Work) -> Work:
+    """The same work as one CUDA graph: its kernels start without Python, each time in the memory of the first run."""
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        answer = work()
+
+    def replay() -> object:
+        graph.replay()
+        return answer
+
+    return replay
 
 
 def spread(values: list[float]) -> Spread:
@@ -74,7 +104,8 @@ def plainly(found: Mapping[str, Spread]) -> dict[str, dict[str, float]]:
 def provenance(rounds: int) -> dict[str, Any]:
     """What the figures depend on: the machine, the versions of everything that ran, the rounds."""
     peers = {name: found for name in ("spikingjelly", "snntorch", "norse", "sinabs") if (found := release(name))}
-    return versions() | peers | {"rounds": rounds, "cpu": processor()}
+    gpu = {"gpu": torch.cuda.get_device_name(), "triton": release("triton")} if torch.cuda.is_available() else {}
+    return versions() | peers | {"rounds": rounds, "cpu": processor()} | gpu
 
 
 def release(package: str) -> str:

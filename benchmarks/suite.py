@@ -23,7 +23,8 @@ class Benchmark:
     """Cases that are measured one after the other; the text of a case names its file.
 
     name: of the marks around its table. measure: parity first, then the figures of a case over so many rounds, as plain
-    data. rows: the table of what was found. quick: cases of seconds, for a first try.
+    data. rows: the table of what was found. quick: cases of seconds, for a first try. anywhere: whether a case has a
+    device, so that `--device cuda` runs all cases on a GPU, with a table of their own.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Benchmark:
     rows: Callable[[Found], Iterator[str]]
     rounds: int = 9
     out: Path = OUT
+    anywhere: bool = False
 
     def run(self, case: Any, rounds: int, out: Path) -> None:
         """One case; results that exist are kept."""
@@ -43,10 +45,15 @@ class Benchmark:
         write_json(path, case._asdict() | self.measure(case, rounds) | {"provenance": provenance(rounds)})
         print(f"{case}: written", flush=True)
 
-    def table(self, out: Path) -> list[str]:
+    def table(self, out: Path, device: str = "cpu") -> list[str]:
         """The table of all cases that have been run; nothing where none has."""
-        found = [(case, read_json(path)) for case in self.cases if (path := out / f"{case}.json").exists()]
+        cases = self.on(device, self.cases)
+        found = [(case, read_json(path)) for case in cases if (path := out / f"{case}.json").exists()]
         return list(self.rows(found)) if found else []
+
+    def on(self, device: str, cases: Sequence[Any]) -> list[Any]:
+        """These cases on a device."""
+        return [case._replace(device=device) for case in cases] if self.anywhere else list(cases)
 
     def program(self, about: str | None) -> None:
         """What is asked on the command line."""
@@ -54,17 +61,26 @@ class Benchmark:
         asked.add_argument("--rounds", type=int, default=self.rounds)
         asked.add_argument("--cases", nargs="+", choices=[str(case) for case in self.cases], metavar="CASE")
         asked.add_argument("--quick", action="store_true", help="a first try in seconds: print figures, keep none")
+        if self.anywhere:
+            asked.add_argument("--device", default="cpu", help="cuda: on a GPU")
         options = asked.parse_args()
         if options.table:
-            insert(options.table, {self.name: self.table(options.out)})
+            insert(options.table, self.tables(options.out))
             return
+        device = options.device if self.anywhere else "cpu"
         torch.set_num_threads(1)
+        torch.backends.cudnn.allow_tf32 = False  # the weights have more digits, and spikes would be others
         if options.quick:
-            print("\n".join(self.rows((case, self.measure(case, 2)) for case in self.quick)))
+            print("\n".join(self.rows((case, self.measure(case, 2)) for case in self.on(device, self.quick))))
             return
-        for case in self.cases:
-            if not options.cases or str(case) in options.cases:
+        for usual, case in zip(self.cases, self.on(device, self.cases), strict=True):
+            if not options.cases or str(usual) in options.cases:
                 self.run(case, options.rounds, options.out)
+
+    def tables(self, out: Path) -> dict[str, list[str]]:
+        """The tables by their marks: the one of the CPU, and one of a GPU where cases have been run there."""
+        gpu = self.table(out, "cuda") if self.anywhere else []
+        return {self.name: self.table(out)} | ({f"{self.name} on a GPU": gpu} if gpu else {})
 
 
 def across(first: str, found: Iterable[tuple[str, dict[str, dict[str, float]]]], own: str) -> Iterator[str]:

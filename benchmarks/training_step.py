@@ -3,6 +3,7 @@
     bash benchmarks/environment.sh
     RHEOBASE_DATA=/path/to/data benchmarks/.venv/bin/python benchmarks/training_step.py
     python benchmarks/training_step.py --table docs/engine.md
+    benchmarks/.venv/bin/python benchmarks/training_step.py --device cuda
 
     r = time of a step / (T x time of the same step of the ANN, with ReLU, in float32)
 
@@ -20,12 +21,12 @@ step late.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from cases import error
+from cases import at, error
+from cases import kernel as usual
 from libraries import STEPPED, Activation, Law, Library, installed, layer
 from pairs import Work, paired, plainly
 from plain import channels_last, images
@@ -46,15 +47,16 @@ LOSS = 0.02
 
 
 class Case(NamedTuple):
-    """A network, its precision, how many images at once, how many steps."""
+    """A network, its precision, how many images at once, how many steps, and where."""
 
     net: str
     precision: str
     batch: int
     steps: int
+    device: str = "cpu"
 
     def __str__(self) -> str:
-        return f"{self.net}-{self.precision}-b{self.batch}-t{self.steps}"
+        return f"{self.net}-{self.precision}-b{self.batch}-t{self.steps}{at(self.device)}"
 
 
 CASES = (Case("six", "fp32", 16, 4), Case("six", "bf16", 16, 4), Case("six", "fp32", 16, 2), Case("six", "bf16", 16, 2))
@@ -71,7 +73,7 @@ class Learner(NamedTuple):
 def made(case: Case, activation: Callable[[], nn.Module], dtype: torch.dtype) -> nn.Module:
     """The network with these activations; the weights are always the same."""
     torch.manual_seed(0)
-    return NETS[case.net].made((3, 32, 32), 10, activation).train().to(dtype)
+    return NETS[case.net].made((3, 32, 32), 10, activation).train().to(case.device, dtype)
 
 
 def ours(case: Case, x: Tensor, kernel: str = "") -> Learner:
@@ -79,7 +81,7 @@ def ours(case: Case, x: Tensor, kernel: str = "") -> Learner:
     net = channels_last(rb.spiking(made(case, lambda: layer(LAW), x.dtype), x))
 
     def answer() -> Tensor:
-        with rb.kernels.use(kernel) if kernel else nullcontext():
+        with rb.kernels.use(kernel) if kernel else usual(x):
             return net(rb.constant(x, case.steps))[0][-1]
 
     return Learner(net, answer)
@@ -116,7 +118,7 @@ def first(learner: Learner, y: Tensor, precision: str = "fp32") -> First:
 
 def losses(learner: Learner, y: Tensor, precision: str) -> tuple[Tensor, Tensor]:
     """Loss and answers, under autocast for bfloat16."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(y.device.type, torch.bfloat16, enabled=precision == "bf16"):
         answer = learner.answer()
     return F.cross_entropy(answer.float() if answer.dtype == torch.bfloat16 else answer, y), answer
 
@@ -167,8 +169,8 @@ def candidates(case: Case) -> Iterator[Candidate]:
 
 def measure(case: Case, rounds: int) -> dict[str, Any]:
     """r of everything whose first step is that of the law."""
-    x = images(case.net, case.batch).contiguous(memory_format=torch.channels_last)
-    y = torch.arange(case.batch) % 10
+    x = images(case.net, case.batch).contiguous(memory_format=torch.channels_last).to(case.device)
+    y = torch.arange(case.batch, device=case.device) % 10
     by = {False: partial(ours, case, kernel="reference"), True: partial(theirs, case, library=STEPPED)}
     laws = {(way, t): first(law(x.to(t)), y) for way, law in by.items() for t in (torch.float32, torch.float64)}
     works, losses = {}, {}
@@ -194,7 +196,9 @@ def rows(found: Found) -> Iterator[str]:
     return across("| precision, batch, T", ratios, "rheobase")
 
 
-TRAINING = Benchmark(name="training step", cases=CASES, quick=TINY, measure=measure, rows=rows, out=OUT / "training")
+TRAINING = Benchmark(
+    name="training step", cases=CASES, quick=TINY, measure=measure, rows=rows, out=OUT / "training", anywhere=True
+)
 
 if __name__ == "__main__":
     program(lambda: TRAINING.program(__doc__))

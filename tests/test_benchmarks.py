@@ -333,6 +333,23 @@ def test_a_row_compares_with_the_faster_mode_and_tells_how_far_quartiles_lie():
     ]
 
 
+@pytest.mark.parametrize("benchmark", [b for b in ALL if b.anywhere], ids=lambda benchmark: benchmark.name)
+def test_results_of_a_gpu_have_files_and_a_table_of_their_own(benchmark, tmp_path):
+    (there,) = benchmark.on("cuda", benchmark.cases[:1])
+    assert str(there) == f"{benchmark.cases[0]}-cuda"
+    own = result(benchmark, there)
+    own["r"] = (
+        {p: {"rheobase, triton": r["rheobase"]} for p, r in own["r"].items()}
+        if "neurons" in str(benchmark.out)
+        else own["r"]
+    )
+    write_json(tmp_path / f"{there}.json", own)
+    tables = benchmark.tables(tmp_path)
+    assert tables[benchmark.name] == []
+    assert len(tables[f"{benchmark.name} on a GPU"]) > 2
+    assert list(benchmark.tables(tmp_path / "empty")) == [benchmark.name]
+
+
 def test_results_that_exist_are_kept(tmp_path, monkeypatch):
     benchmark = speed.NETS
     write_json(tmp_path / f"{TINY}.json", {})
@@ -345,5 +362,5 @@ def test_the_page_holds_the_tables_of_the_committed_results(tmp_path):
     page.write_text(ENGINE.read_text())
     for benchmark in ALL:
         assert f"<!-- {benchmark.name} -->" in ENGINE.read_text()
-        insert(page, {benchmark.name: benchmark.table(ENGINE.parent.parent / benchmark.out)})
+        insert(page, benchmark.tables(ENGINE.parent.parent / benchmark.out))
     assert page.read_text() == ENGINE.read_text(), "make readme"

@@ -105,7 +105,9 @@ def weights(name: str) -> dict[str, Tensor]:
     return net.state_dict()
 
 
-@pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in {"modules", *OWN} else pytest.mark.slow) for name in SPELLINGS]
+)
 def test_every_spelling_reaches_its_network_and_does_not_fall_afterwards(name):
     split, net = demo.digits(0), Net(SPELLINGS[name])
     net.load_state_dict(weights(name if name in OWN else "modules"))

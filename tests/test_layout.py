@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,13 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield name, path
 
 
-def imports(name: str, path: Path) -> Iterator[str]:
+@cache
+def imports(name: str, path: Path) -> list[str]:
     """Everything a module imports, own modules as `rheobase.x.y`, wherever in the file the import stands."""
+    return list(found(name, path))
+
+
+def found(name: str, path: Path) -> Iterator[str]:
     package = ["rheobase", *name.split(".")] if path.name == "__init__.py" else ["rheobase", *name.split(".")][:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

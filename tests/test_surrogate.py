@@ -263,7 +263,7 @@ def test_gradients_through_time_are_finite_differences_of_the_smoothed_law(surro
 
 def checked(neuron: Any, leak: Any) -> None:
     """torch's own finite differences, of ys and of the last potential, by drives, threshold, start and leak."""
-    xs = 2 * torch.rand(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    xs = 2 * torch.rand(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     start = torch.tensor(leak.learned or 0.3, dtype=torch.float64)
     theta, v0 = torch.tensor(0.7, dtype=torch.float64), torch.tensor(0.2, dtype=torch.float64)
     inputs = [t.requires_grad_(True) for t in (xs, theta, v0, start)]
