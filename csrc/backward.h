@@ -104,9 +104,9 @@ struct Walk {
   }
 };
 
-// Neurons [i, i + n), theta and its gradient beginning at `at`.
+// Neurons [i, i + n), theta and its gradient beginning at `at`. `back` is a copy, which nothing that is written can be.
 template <int LETTERS, int SURROGATE, bool SIMPLE>
-static void walk(const NeuronBackward& back, int64_t i, int64_t at, int64_t n, Walk& to, Sums& sums) {
+static void walk(NeuronBackward back, int64_t i, int64_t at, int64_t n, Walk& to, Sums& sums) {
   const NeuronRun& run = back.run;
   float *v = to.v.data(), *to_v = to.to_v.data(), *to_theta = to.to_theta.data(), *to_leak = to.to_leak.data();
   const F one = all(*run.theta0);

@@ -139,10 +139,10 @@ static void neurons(const NeuronRun& run, int64_t i, const float* theta0, int n)
 
 constexpr int64_t ROW = 8192;  // neurons whose potentials stay in the second-level cache while the steps go by
 
-// One step of `width` neurons that stand at `v`; `born` at their first step. SIMPLE: see `simple`.
+// One step of `width` neurons that stand at `v`, or begin at `first`. SIMPLE: see `simple`.
 template <int LETTERS, bool SIMPLE>
-static inline F row_step(const NeuronRun& run, const float* xs, float* v, F theta, bool born, int width) {
-  const F x = load(xs, width, 0.0f), m = born ? all(*run.start) : load(v, width, 0.0f);
+static inline F row_step(const NeuronRun& run, const float* xs, float* v, F theta, const F* first, int width) {
+  const F x = load(xs, width, 0.0f), m = first ? *first : load(v, width, 0.0f);
   const F u = SIMPLE ? run.leak * m + x : charge(run, m, x);
   const F s = fire<LETTERS>(run, u, theta);
   store(v, SIMPLE ? u - s * theta : reset(run, u, theta, s), width);
@@ -150,25 +150,25 @@ static inline F row_step(const NeuronRun& run, const float* xs, float* v, F thet
 }
 
 // What `neurons` does for a fixed threshold and letters that leave as floats, a step at a time over [i, i + n): long rows
-// of drives and letters, of which the caches know what comes next.
+// of drives and letters, of which the caches know what comes next. `run` is a copy, which nothing that is written can be.
 template <int LETTERS, bool SIMPLE>
-static void rows(const NeuronRun& run, int64_t i, const float* theta0, int64_t n) {
+static void rows(NeuronRun run, int64_t i, const float* theta0, int64_t n) {
   const int64_t whole = n / W * W;
   const bool past = run.past && reinterpret_cast<uintptr_t>(run.letters + i) % (4 * W) == 0 && run.size % W == 0;
   for (int64_t step = 0; step < run.steps; step++) {
     const float* xs = run.xs + step * run.stride + i;
     float *to = run.letters + step * run.size + i, *v = run.v + i;
-    const bool born = run.start && step == 0;
+    const F start = all(run.start ? *run.start : 0.0f), *const first = run.start && step == 0 ? &start : nullptr;
     const float gain = run.constants[step * run.per_step];
     const F one = all(*theta0) * gain;
     auto theta = [&](int64_t j, int width) { return run.shared ? one : load(theta0 + j, width, 1.0f) * gain; };
     for (int64_t j = 0; j < whole; j += W) {
-      const F s = row_step<LETTERS, SIMPLE>(run, xs + j, v + j, theta(j, W), born, W);
+      const F s = row_step<LETTERS, SIMPLE>(run, xs + j, v + j, theta(j, W), first, W);
       if (past) stream(to + j, s);
       else store(to + j, s);
     }
     if (const int width = static_cast<int>(n - whole))
-      store(to + whole, row_step<LETTERS, SIMPLE>(run, xs + whole, v + whole, theta(whole, width), born, width), width);
+      store(to + whole, row_step<LETTERS, SIMPLE>(run, xs + whole, v + whole, theta(whole, width), first, width), width);
   }
 }
 
