@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from hypothesis import assume
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 import rheobase as rb
 from rheobase import Neuron
 from rheobase.kernels.convolution import Convolution
-from rheobase.rounding import Rounded
+from rheobase.rounding import Rounded, rounded
 
 CASES = [
     # channels, outputs, kernel, stride, padding, size, low, high
@@ -71,6 +72,18 @@ def grouped(weight: Tensor, scale: Tensor, bias: Tensor, x: Tensor, n: dict) -> 
     steps = F.pad(x.double().permute(1, 0, 4, 2, 3), (left, right, above, below))
     drive = [F.conv2d(step, real, bias.double(), n["stride"], 0, n["dilation"], groups) for step in steps]
     return conv, torch.stack(drive).float()
+
+
+def drawn(n: dict, each: bool) -> tuple[Tensor, Convolution, Tensor]:
+    """Letters, a convolution of whole weights by `NUMBERS` and its drive; `each`: depthwise, up to 80 channels."""
+    if each:
+        n |= {"groups": n["outputs"] * 2, "channels": 1, "outputs": 1}
+    assume(fits(n))
+    torch.manual_seed(n["seed"])
+    channels, outputs = n["groups"] * n["channels"], n["groups"] * n["outputs"]
+    x = letters((2, 2, *n["size"], channels), *n["ends"])
+    made = rounded(torch.randn(outputs, n["channels"], *n["kernel"]) / 3, torch.randn(outputs), *n["ends"])
+    return x, *grouped(made.whole, made.scale, made.bias, x, n)
 
 
 def fits(n: dict) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from convolutions import CASES, NEURONS, NUMBERS, driven, fits, grouped, letters, whole
+from convolutions import CASES, NEURONS, NUMBERS, drawn, driven, fits, grouped, letters, whole
 from rheobase import testing
 from rheobase.kernels import convolution, cpu, stage
 from rheobase.kernels.convolution import Convolution
@@ -201,15 +201,8 @@ EACH_SET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(n=st.fixed_dictionaries(NUMBERS), each=st.booleans())
 def test_groups_give_the_bits_of_the_law(n, each, instructions):
     """Grouped and depthwise (`each`: up to 80 channels, with columns dilated too), whole weights, any rim."""
-    if each:
-        n |= {"groups": n["outputs"] * 2, "channels": 1, "outputs": 1}
-    assume(fits(n))
-    torch.manual_seed(n["seed"])
-    channels, outputs = n["groups"] * n["channels"], n["groups"] * n["outputs"]
-    x = letters((2, 2, *n["size"], channels), *n["ends"])
-    made = rounded(torch.randn(outputs, n["channels"], *n["kernel"]) / 3, torch.randn(outputs), *n["ends"])
-    conv, drive = grouped(made.whole, made.scale, made.bias, x, n)
-    theta0 = torch.rand(outputs, 1, 1) + 0.5
+    x, conv, drive = drawn(n, each)
+    theta0 = torch.rand(drive.shape[2], 1, 1) + 0.5
     t = Tensors(theta0, theta0 / 2)
     (expected, _), m = emissions(Neuron(), t, drive)
     taken = list(packed(conv))

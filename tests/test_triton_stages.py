@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
 import random_nets
 import rheobase as rb
-from convolutions import CASES, NEURONS, NUMBERS, driven, fits, grouped, letters, whole
+from convolutions import CASES, NEURONS, NUMBERS, drawn, driven, grouped, letters, whole
 from rheobase import Neuron, kernels, ops
 from rheobase.compile import CompiledNet
 from rheobase.graph import Node
@@ -87,14 +87,7 @@ def test_whole_weights_give_the_bits_of_the_law(case, name):
 @given(n=st.fixed_dictionaries(NUMBERS), each=st.booleans())
 def test_groups_give_the_bits_of_the_law(n, each):
     """Grouped and depthwise (`each`: up to 80 channels), dilated, any rim, tiles that begin inside a group."""
-    if each:
-        n |= {"groups": n["outputs"] * 2, "channels": 1, "outputs": 1}
-    assume(fits(n))
-    torch.manual_seed(n["seed"])
-    channels, outputs = n["groups"] * n["channels"], n["groups"] * n["outputs"]
-    x = letters((2, 2, *n["size"], channels), *n["ends"])
-    made = rounded(torch.randn(outputs, n["channels"], *n["kernel"]) / 3, torch.randn(outputs), *n["ends"])
-    conv, drive = grouped(made.whole, made.scale, made.bias, x, n)
+    x, conv, drive = drawn(n, each)
     theta0 = torch.rand(drive.shape[2:]) + 0.5  # of every neuron
     t = Tensors(theta0, theta0 / 2)
     (expected, _), m = emissions(Neuron(), t, drive)

@@ -78,6 +78,20 @@ def reset(u, theta, s, value, HARD: constexpr, AT: constexpr):
 
 
 @triton.jit
+def tick(
+    m, x, theta, gone, leak, rest, value, CHARGE: constexpr, KIND: constexpr, LEVELS: constexpr, HEIGHTS: constexpr,
+    SIGNED: constexpr, FLOORED: constexpr, HARD: constexpr, AT: constexpr, GATED: constexpr,
+):  # fmt: skip
+    """One step of the law: the letter, the potential after it, and what the gate remembers."""
+    u = charge(m, x, leak, rest, CHARGE)
+    s = fire(u, theta, KIND, LEVELS, HEIGHTS, SIGNED, FLOORED)
+    if GATED:
+        s = covered(s, gone)
+        gone += s
+    return s, reset(u, theta, s, value, HARD, AT), gone
+
+
+@triton.jit
 def derivative(r, SURROGATE: constexpr, A: constexpr, B: constexpr):
     """h(r) of `rheobase.surrogate`."""
     if SURROGATE == 0 or SURROGATE == 5:
@@ -137,12 +151,9 @@ def forward(
     gone = tl.load(sent + i, here, 0.0) if GATED else tl.zeros_like(m)
     for step in range(steps):
         x = tl.load(xs + step * stride + i, here, 0.0).to(tl.float32)
-        u = charge(m, x, leak, rest, CHARGE)
-        s = fire(u, own, KIND, LEVELS, HEIGHTS, SIGNED, FLOORED)
-        if GATED:
-            s = covered(s, gone)
-            gone += s
-        m = reset(u, own, s, value, HARD, AT)
+        s, m, gone = tick(
+            m, x, own, gone, leak, rest, value, CHARGE, KIND, LEVELS, HEIGHTS, SIGNED, FLOORED, HARD, AT, GATED
+        )
         tl.store(letters + step * size + i, s, here)
     tl.store(after + i, m, here)
     if GATED:

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from triton.language import constexpr
 
-from .gpu import charge, covered, fire, reset
+from .gpu import tick
 
 
 @triton.jit
@@ -95,12 +95,9 @@ def stage(
             x = x + drive if k > 0 else drive
         if step < corrected:
             x += tl.load(correction + step * CHANNELS + c, c < CHANNELS, 0.0)[None, :]
-        u = charge(m, x, leak, rest, CHARGE)
-        s = fire(u, theta, KIND, LEVELS, HEIGHTS, SIGNED, FLOORED)
-        if GATED:
-            s = covered(s, gone)
-            gone += s
-        m = reset(u, theta, s, value, HARD, AT)
+        s, m, gone = tick(
+            m, x, theta, gone, leak, rest, value, CHARGE, KIND, LEVELS, HEIGHTS, SIGNED, FLOORED, HARD, AT, GATED
+        )
         stands = ((sample * steps + step) * size + place)[:, None] * CHANNELS + c[None, :]
         tl.store(letters + stands, (s * per_letter).to(tl.int8), here)
     tl.store(v + at, m, here)
